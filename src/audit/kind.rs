@@ -1,0 +1,134 @@
+//! The kinds of audit records. Their texts are part of the format: one may be added, none may change
+//! or be used again for something else.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+
+use super::record::RecordError;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$doc])* $variant),+ }
+
+        impl Kind {
+            /// Every kind, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The kind as it stands in a record.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The service began to write this log.
+    ServiceStarted = "service.started",
+    /// The service ended in order.
+    ServiceStopped = "service.stopped",
+    /// Versions are about to be opened and sent; durable before they are.
+    ReleaseIntent = "release.intent",
+    /// How earlier intents ended, see [`super::record::SENT`]. An intent has at most one outcome.
+    ReleaseOutcome = "release.outcome",
+    /// A known workload asked for what it may not have, or what is not there.
+    ReleaseDenied = "release.denied",
+    /// Summary of answers that said "nothing new" and released nothing.
+    ReleaseUnchanged = "release.unchanged",
+    /// An assertion came a second time.
+    AssertionReplayed = "assertion.replayed",
+    /// A known principal asked for something that it may not do.
+    AccessDenied = "access.denied",
+    /// A row of the registry did not carry the service's own MAC.
+    RegistryRefused = "registry.refused",
+    /// A client was created.
+    ClientCreated = "client.created",
+    /// A client was changed.
+    ClientChanged = "client.changed",
+    /// A contact was added.
+    ContactAdded = "contact.added",
+    /// A contact was changed.
+    ContactChanged = "contact.changed",
+    /// A contact was removed.
+    ContactRemoved = "contact.removed",
+    /// A role was created.
+    RoleCreated = "role.created",
+    /// A role was changed.
+    RoleChanged = "role.changed",
+    /// An environment was created.
+    EnvironmentCreated = "environment.created",
+    /// An environment was changed.
+    EnvironmentChanged = "environment.changed",
+    /// A credential was created.
+    CredentialCreated = "credential.created",
+    /// A credential was changed.
+    CredentialChanged = "credential.changed",
+    /// A role may now read a credential.
+    CredentialRoleAdded = "credential.role-added",
+    /// A role may no longer read a credential.
+    CredentialRoleRemoved = "credential.role-removed",
+    /// A version was received and sealed.
+    VersionAdded = "version.added",
+    /// A version became the active one.
+    VersionActivated = "version.activated",
+    /// A pending version was refused.
+    VersionRejected = "version.rejected",
+    /// A version's key was destroyed.
+    VersionRetired = "version.retired",
+    /// A workload reported that it runs on a version.
+    VersionInUse = "version.in-use",
+    /// A workload was enrolled.
+    WorkloadEnrolled = "workload.enrolled",
+    /// A workload was changed.
+    WorkloadChanged = "workload.changed",
+    /// A workload was disabled.
+    WorkloadDisabled = "workload.disabled",
+    /// A workload was enabled again.
+    WorkloadEnabled = "workload.enabled",
+    /// An operator was enrolled.
+    OperatorEnrolled = "operator.enrolled",
+    /// An operator was changed.
+    OperatorChanged = "operator.changed",
+    /// An operator was disabled.
+    OperatorDisabled = "operator.disabled",
+    /// An operator was enabled again.
+    OperatorEnabled = "operator.enabled",
+    /// A principal's key was registered.
+    KeyRegistered = "key.registered",
+    /// A principal's key was revoked.
+    KeyRevoked = "key.revoked",
+    /// A certificate authority was added.
+    AuthorityAdded = "authority.added",
+    /// A certificate authority was removed.
+    AuthorityRemoved = "authority.removed",
+    /// A key-encryption key was made.
+    KekCreated = "kek.created",
+    /// A key of the service itself was made.
+    ServiceKeyCreated = "service-key.created",
+    /// A root key was made.
+    RootCreated = "root.created",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = RecordError;
+
+    fn from_str(text: &str) -> Result<Self, RecordError> {
+        let found = Self::ALL.iter().find(|kind| kind.as_str() == text);
+        found.copied().ok_or(RecordError::Malformed)
+    }
+}

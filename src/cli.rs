@@ -1,0 +1,301 @@
+//! The command line: nouns, then verbs.
+//!
+//! Exit codes: 0; 1 for an error on this side (usage, files, network); 2 when the server said no.
+
+mod api;
+mod assertion;
+mod audit;
+mod audit_verify;
+mod authenticator;
+mod authority;
+mod client;
+mod connection;
+mod contact;
+mod credential;
+mod data_lock;
+mod dev;
+mod environment;
+mod error;
+mod fetch;
+mod fields;
+mod files;
+mod in_use;
+mod init;
+mod keys;
+mod named;
+mod node;
+mod operator;
+mod principal_key;
+mod receipt;
+mod role;
+mod serve;
+mod table;
+#[cfg(test)]
+mod testing;
+mod version;
+mod whoami;
+mod wiping;
+mod workload;
+
+use std::{collections::BTreeMap, ffi::OsString, io::Write};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde_json::Value;
+
+pub use self::{
+    api::Api,
+    authenticator::{
+        AssertionSettings, Authenticator, MutualTls, SignedAssertion, TlsIdentity, TokenMaker,
+    },
+    error::{CliError, EXIT_LOCAL, EXIT_OK, EXIT_REFUSED, FieldProblem, Problem},
+    wiping::{WipingBuffer, WipingJson},
+};
+use self::{
+    connection::{Connection, ConnectionArguments, Written},
+    table::{Format, Output},
+};
+
+/// The environment as an argument.
+pub type Environment = BTreeMap<OsString, OsString>;
+
+/// A vault for the credentials that a company's clients lend it.
+#[derive(Parser, Debug)]
+#[command(
+    name = "strongroom",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 error on this side, 2 the server said no.\n\
+                  --help instead of -h also shows which server to call, and as whom.\n\
+                  Try it: strongroom dev"
+)]
+pub struct Cli {
+    /// For people or for programs
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        default_value = "table",
+        env = "STRONGROOM_OUTPUT",
+        hide_env_values = true,
+        display_order = 900
+    )]
+    output: Format,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every command.
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Start everything on this machine, for trying out
+    Dev(dev::Arguments),
+    /// Make a new deployment
+    #[command(
+        after_help = "Example:\n  strongroom init --config /etc/strongroom/strongroom.toml \
+        --data /var/lib/strongroom --identity-file /etc/strongroom/identity \
+        --operator 'Ada Example' --operator-certificate ada.pem"
+    )]
+    Init(init::Arguments),
+    /// Run the service
+    #[command(after_help = "Example:\n  strongroom serve --config /etc/strongroom/strongroom.toml")]
+    Serve(serve::Arguments),
+
+    /// Worker: get credentials
+    #[command(
+        after_help = "Example:\n  strongroom fetch --dir /run/worker/credentials\n\
+        Each file is CLIENT.CREDENTIAL.json with mode 0600. When the server cannot open some of \
+        them, the others are written and the exit code is 1."
+    )]
+    Fetch(fetch::Arguments),
+    /// Worker: say which version is now in use
+    #[command(after_help = "Example:\n  strongroom in-use --credential cred_01… --version 3")]
+    InUse(in_use::Arguments),
+    /// Worker: print a fresh signed assertion, good for one request
+    #[command(
+        after_help = "Example:\n  strongroom assertion --profile worker.json --jwt-key worker.jwt.key"
+    )]
+    Assertion,
+    /// Show who the server takes you for
+    Whoami,
+
+    /// Companies whose credentials are held
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom client add --name 'Example Realty' --slug example-realty"
+    )]
+    Client(client::Command),
+    /// People at a client
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom contact add example-realty --name 'Ada Example' \
+        --email ada@example.com --role technical"
+    )]
+    Contact(contact::Command),
+    /// What clients lend, without its values
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  strongroom credential list --expires-before 2028-12-01\n  \
+        strongroom credential version add cred_01… --field tenant_id=T --field client_secret=@FILE"
+    )]
+    Credential(credential::Command),
+    /// What servers are for
+    #[command(subcommand, after_help = "Example:\n  strongroom role add m365-sync")]
+    Role(named::Command),
+    /// Where servers run
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom environment add production"
+    )]
+    Environment(named::Command),
+    /// Registered servers
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom workload enrol --name sync-1 --environment production \
+        --role m365-sync --csr sync-1.csr --certificate-out sync-1.pem"
+    )]
+    Workload(workload::Command),
+    /// People of the vendor
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom operator enrol --name 'Ada Example' --role auditor --certificate ada.pem"
+    )]
+    Operator(operator::Command),
+    /// Whose client certificates are accepted
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom authority add --name mesh --certificate mesh.pem --trust-domain mesh.example.com"
+    )]
+    Authority(authority::Command),
+    /// Who got which version, first and last
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom receipt list --credential cred_01…"
+    )]
+    Receipt(receipt::Command),
+    /// Generations of the service's own keys
+    #[command(subcommand, after_help = "Example:\n  strongroom keys list")]
+    Keys(keys::Command),
+    /// The record of who did what
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  strongroom audit list --subject cred_01… --since 2028-01-01\n  \
+        strongroom audit export log.ndjson\n  strongroom audit verify log.ndjson --public-key KEY"
+    )]
+    Audit(audit::Command),
+}
+
+/// What a command that calls the API works with.
+pub struct Session {
+    /// The server.
+    pub api: Api,
+    /// Where results go.
+    pub out: Output,
+}
+
+/// Runs the command line `arguments` (the program's name first) in `environment`, and returns the
+/// exit code. Results go to standard output, everything else to standard error.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> u8 {
+    let environment: Environment = environment.into_iter().collect();
+    let matches = match Cli::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            // clap would say 2, which here means that the server said no.
+            return if error.use_stderr() {
+                EXIT_LOCAL
+            } else {
+                EXIT_OK
+            };
+        }
+    };
+    let result = crate::config::check_environment(environment.keys())
+        .map_err(|error| CliError::local(error.to_string()))
+        .and_then(|()| {
+            let cli = Cli::from_arg_matches(&matches)
+                .map_err(|error| CliError::local(error.to_string()))?;
+            let written = Written::from_matches(&matches);
+            cli.run(written, &environment, Box::new(std::io::stdout()))
+        });
+    match result {
+        Ok(()) => EXIT_OK,
+        Err(error) => {
+            error.report(&mut std::io::stderr().lock());
+            error.exit_code()
+        }
+    }
+}
+
+impl Cli {
+    fn run(
+        self,
+        written: Written,
+        environment: &Environment,
+        stdout: Box<dyn Write + Send>,
+    ) -> Result<(), CliError> {
+        match &self.command {
+            Command::Dev(arguments) => return dev::run(arguments, environment),
+            Command::Init(arguments) => return init::run(arguments, environment),
+            Command::Serve(arguments) => return serve::run(arguments, environment),
+            Command::Audit(audit::Command::Verify(arguments)) => {
+                let mut out = Output::new(self.output, stdout);
+                return audit_verify::run(arguments, self.output, &mut out);
+            }
+            _ => {}
+        }
+        let connection = Connection::resolve(self.connection, written)?;
+        let mut out = Output::new(self.output, stdout);
+        if matches!(self.command, Command::Assertion) {
+            return assertion::run(&connection, &mut out);
+        }
+        let mut session = Session {
+            api: connection.api()?,
+            out,
+        };
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::local(format!("cannot start: {error}")))?
+            .block_on(self.command.call(&mut session))
+    }
+}
+
+impl Command {
+    /// Runs a command that calls the API.
+    async fn call(self, session: &mut Session) -> Result<(), CliError> {
+        match self {
+            Self::Fetch(arguments) => fetch::run(arguments, session).await,
+            Self::InUse(arguments) => in_use::run(arguments, session).await,
+            Self::Whoami => whoami::run(session).await,
+            Self::Client(command) => client::run(command, session).await,
+            Self::Contact(command) => contact::run(command, session).await,
+            Self::Credential(command) => credential::run(command, session).await,
+            Self::Role(command) => role::run(command, session).await,
+            Self::Environment(command) => environment::run(command, session).await,
+            Self::Workload(command) => workload::run(command, session).await,
+            Self::Operator(command) => operator::run(command, session).await,
+            Self::Authority(command) => authority::run(command, session).await,
+            Self::Receipt(command) => receipt::run(command, session).await,
+            Self::Keys(command) => keys::run(command, session).await,
+            Self::Audit(command) => audit::run(command, session).await,
+            Self::Dev(_) | Self::Init(_) | Self::Serve(_) | Self::Assertion => {
+                Err(CliError::local("this command does not call the API"))
+            }
+        }
+    }
+}
+
+/// A JSON object of those members that have a value.
+fn members<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

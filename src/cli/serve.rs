@@ -1,0 +1,149 @@
+//! `serve`: production.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::data_lock::{DataLock, private_directory};
+use super::node::{Node, ServerIdentity, bind, on_fatal, runtime, server_names};
+use super::{Environment, error::CliError};
+use crate::clock::SystemClock;
+use crate::config::{Config, Database as DatabaseConfig, LogFormat, RootSource};
+use crate::crypto::Identity;
+use crate::http::server::Limits;
+use crate::http::status::Metrics;
+use crate::random::SystemRandom;
+use crate::secret::Secret;
+use crate::store::Database;
+use crate::telemetry;
+use crate::vault::{Open, Vault};
+
+/// Which settings.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The settings (TOML); STRONGROOM_* variables go on top of it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Starts the service and runs until it is stopped.
+///
+/// # Errors
+/// The settings are refused, or it cannot start.
+pub fn run(arguments: &Arguments, environment: &Environment) -> Result<(), CliError> {
+    let pairs = environment
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let config = Config::load(Some(&arguments.config), pairs)
+        .map_err(|error| CliError::local(error.to_string()))?;
+    config
+        .check_production()
+        .map_err(|error| CliError::local(error.to_string()))?;
+    let format = match config.log.format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::init(format, &config.log.filter)
+        .map_err(|error| CliError::local(error.to_string()))?;
+    let identities = read_identities(&config.root, environment)?;
+    runtime()?.block_on(serve(config, identities))
+}
+
+async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError> {
+    private_directory(&config.data)?;
+    let _lock = DataLock::take(&config.data)?;
+    let metrics = Metrics::install().map_err(|error| CliError::local(error.to_string()))?;
+    let api = bind(config.api.listen, "api.listen").await?;
+    let status = bind(config.status.listen, "status.listen").await?;
+    let database = open_database(&config.database, false).await?;
+    let vault = Vault::open(Open {
+        database,
+        data: Some(config.data.clone()),
+        deployment: Some(config.deployment.clone()),
+        node: config.node.clone(),
+        identities,
+        cache_bytes: config.limits.cache_mib as u64 * 1024 * 1024,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom::new()),
+        on_fatal: Arc::new(on_fatal),
+    })
+    .await
+    .map_err(|error| CliError::local(error.to_string()))?;
+    let identity = match config.api.certificate {
+        Some((chain, key)) => ServerIdentity::Files(chain, key),
+        None => ServerIdentity::Own(server_names(config.api.listen, config.api.url.as_deref())),
+    };
+    let limits = Limits {
+        connections: config.limits.connections,
+        ..Limits::default()
+    };
+    // Where they are bound, which with port 0 is not what the settings say.
+    let listen = api.local_addr().unwrap_or(config.api.listen);
+    let status_listen = status.local_addr().unwrap_or(config.status.listen);
+    let deployment = config.deployment;
+    let ready = move || tracing::info!(%listen, status = %status_listen, %deployment, "serving");
+    Node {
+        vault,
+        api,
+        status,
+        identity,
+        limits,
+        metrics,
+    }
+    .run(ready)
+    .await
+}
+
+/// Opens the configured database.
+///
+/// # Errors
+/// It cannot be opened; the text says why.
+pub async fn open_database(database: &DatabaseConfig, create: bool) -> Result<Database, CliError> {
+    let opened = match database {
+        DatabaseConfig::Sqlite(path) => Database::open_sqlite(path, create).await,
+        DatabaseConfig::Postgres(url) => {
+            let url = std::str::from_utf8(url.expose_secret())
+                .map_err(|_| CliError::local("the database URL is not text"))?;
+            Database::open_postgres(url.trim()).await
+        }
+    };
+    opened.map_err(|error| CliError::local(error.to_string()))
+}
+
+/// Reads what opens the root key.
+///
+/// # Errors
+/// It is not there, or others can read it.
+pub fn read_identities(
+    root: &RootSource,
+    environment: &Environment,
+) -> Result<Vec<Identity>, CliError> {
+    let credentials = environment.get(std::ffi::OsStr::new("CREDENTIALS_DIRECTORY"));
+    let credentials = credentials.map(Path::new);
+    match root {
+        RootSource::IdentityFile(path) | RootSource::Credential(path) => {
+            Identity::read_file(path, credentials)
+                .map_err(|error| CliError::local(format!("{}: {error}", path.display())))
+        }
+        RootSource::Passphrase => {
+            let passphrase = ask_passphrase("Passphrase of the root key: ")?;
+            let identity = Identity::passphrase(&passphrase)
+                .map_err(|error| CliError::local(error.to_string()))?;
+            Ok(vec![identity])
+        }
+    }
+}
+
+/// Asks on the terminal, without showing what is typed.
+///
+/// # Errors
+/// There is no terminal.
+pub fn ask_passphrase(prompt: &str) -> Result<Secret, CliError> {
+    let typed = rpassword::prompt_password(prompt).map_err(|_| {
+        CliError::local("a passphrase can only be given on a terminal: start it from one, or use an identity file")
+    })?;
+    let typed = Zeroizing::new(typed);
+    Ok(Secret::new(typed.as_bytes().to_vec()))
+}

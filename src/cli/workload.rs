@@ -1,0 +1,147 @@
+//! `workload`: the registered servers.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::json;
+
+use super::{
+    Session,
+    client::{ListArguments, id_of},
+    credential::HOLD_COLUMNS,
+    error::CliError,
+    principal_key::{self, KeyArguments, KeyCommand, find},
+    table::{Column, at},
+};
+use crate::model::Slug;
+
+const WORKLOADS: &str = "workloads";
+
+/// What can be done with workloads.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Register a server and, at once or later, its key
+    Enrol {
+        /// Its name
+        #[arg(long)]
+        name: Slug,
+        /// Where it runs
+        #[arg(long)]
+        environment: Slug,
+        /// What it is for; may be repeated
+        #[arg(long = "role", required = true, value_name = "ROLE")]
+        roles: Vec<Slug>,
+        #[command(flatten)]
+        key: KeyArguments,
+    },
+    /// List all workloads
+    List(ListArguments),
+    /// Show one workload with its keys
+    Show {
+        /// Name or id
+        workload: String,
+    },
+    /// Change a workload's name or roles
+    Change {
+        /// Name or id
+        workload: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Stop releasing to a workload, at once
+    Disable {
+        /// Name or id
+        workload: String,
+    },
+    /// Release to a disabled workload again
+    Enable {
+        /// Name or id
+        workload: String,
+    },
+    /// The keys of a workload
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Which versions a workload holds
+    Holds {
+        /// Name or id
+        workload: String,
+    },
+}
+
+/// What to change.
+#[derive(Args, Debug)]
+#[group(id = "changes", required = true, multiple = true)]
+pub struct Change {
+    /// New name
+    #[arg(long)]
+    name: Option<Slug>,
+    /// All its roles from now on; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Slug>,
+}
+
+const COLUMNS: &[Column] = &[
+    at("Id", "/id"),
+    at("Name", "/name"),
+    at("Environment", "/environment"),
+    at("Roles", "/roles"),
+    at("State", "/state"),
+    at("Created", "/created_at"),
+];
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// As [`super::api::Api`], or a file cannot be read.
+pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError> {
+    match command {
+        Command::Enrol {
+            name,
+            environment,
+            roles,
+            key,
+        } => {
+            let body = json!({"name": name, "environment": environment, "roles": roles});
+            let workload = principal_key::enrol(session, WORKLOADS, &body, &key).await?;
+            principal_key::print(session, &workload, COLUMNS)
+        }
+        Command::List(ListArguments { limit }) => {
+            let workloads = session.api.list(&[WORKLOADS], &[], limit).await?;
+            session.out.list(&workloads, COLUMNS)
+        }
+        Command::Show { workload } => {
+            let workload = find(session, WORKLOADS, &workload).await?;
+            principal_key::print(session, &workload, COLUMNS)
+        }
+        Command::Change { workload, change } => {
+            let current = find(session, WORKLOADS, &workload).await?;
+            let id = id_of(&current)?;
+            let roles = (!change.roles.is_empty()).then(|| json!(change.roles));
+            let body = super::members([
+                ("name", change.name.map(|name| json!(name))),
+                ("roles", roles),
+            ]);
+            let workload = session
+                .api
+                .change_known(Method::PATCH, &current, &[WORKLOADS, &id], &body)
+                .await?;
+            principal_key::print(session, &workload, COLUMNS)
+        }
+        Command::Disable { workload } => {
+            let workload = principal_key::switch(session, WORKLOADS, &workload, "disable").await?;
+            session.out.one(&workload, COLUMNS)
+        }
+        Command::Enable { workload } => {
+            let workload = principal_key::switch(session, WORKLOADS, &workload, "enable").await?;
+            session.out.one(&workload, COLUMNS)
+        }
+        Command::Key(command) => principal_key::run(WORKLOADS, command, session).await,
+        Command::Holds { workload } => {
+            let id = id_of(&find(session, WORKLOADS, &workload).await?)?;
+            let holds = session
+                .api
+                .list(&[WORKLOADS, &id, "holds"], &[], None)
+                .await?;
+            session.out.list(&holds, HOLD_COLUMNS)
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The commented file that `strongroom init` leaves behind.
+
+use std::path::PathBuf;
+
+/// What is known when the file is written; everything else stands there as a comment with its
+/// default.
+#[derive(Clone, Debug)]
+pub struct TemplateValues {
+    /// The new deployment's id.
+    pub deployment: String,
+    /// The data directory.
+    pub data: PathBuf,
+    /// The name of this node.
+    pub node: String,
+    /// `None`: embedded. `Some`: the file that holds the PostgreSQL URL.
+    pub database_url_file: Option<PathBuf>,
+    /// What opens the root key.
+    pub root: TemplateRoot,
+    /// Certificate chain and key of the API listener.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Address of the API listener, if not the default.
+    pub listen: Option<String>,
+    /// How clients reach the API.
+    pub url: Option<String>,
+}
+
+/// What opens the root key, as it is written in the file.
+#[derive(Clone, Debug)]
+pub enum TemplateRoot {
+    /// A file with an age identity.
+    IdentityFile(PathBuf),
+    /// The name of a systemd credential.
+    Credential(String),
+    /// A passphrase asked for on the terminal.
+    Passphrase,
+}
+
+/// A configuration file with every setting, those without a value as comments.
+pub fn write_commented_template(values: &TemplateValues) -> String {
+    let path = |path: &PathBuf| quoted(&path.to_string_lossy());
+    let mut out = String::new();
+    let mut line = |text: &str| {
+        out.push_str(text);
+        out.push('\n');
+    };
+    line(&format!(
+        "# Settings of one Strongroom node. Each can also be a variable: STRONGROOM_ and the path\n\
+         # of the key in capitals, so api.listen is STRONGROOM_API_LISTEN; a variable wins over\n\
+         # this file. An unknown key or variable stops the start. Relative paths begin here.\n\n\
+         # Names this deployment in every key and certificate. Never change it.\n\
+         deployment = {}\n\n\
+         # Keys, checkpoints and the embedded database. For the service alone (mode 0700).\n\
+         data = {}\n\n\
+         # Names this node in the audit log. Two nodes never share a name.\n\
+         node = {}\n\n[database]",
+        quoted(&values.deployment),
+        path(&values.data),
+        quoted(&values.node),
+    ));
+    match &values.database_url_file {
+        None => line(
+            "# \"sqlite\" keeps one file in the data directory. For several nodes, write a URL such\n\
+             # as postgres://strongroom:PASSWORD@db.example.com/strongroom into a file of mode 0600\n\
+             # and name that file here; url and url_file exclude each other.\n\
+             url = \"sqlite\"\n# url_file = \"database-url\"",
+        ),
+        Some(file) => line(&format!(
+            "# The file that holds the PostgreSQL URL with its password (mode 0600).\n\
+             # url = \"sqlite\" would keep one file in the data directory instead.\n\
+             url_file = {}",
+            path(file)
+        )),
+    }
+    line(
+        "\n[root]\n# What opens the root key: exactly one of these three. The identity file must lie\n\
+         # outside the data directory; credential is a name in systemd's credentials directory.",
+    );
+    let (identity, credential, passphrase) = match &values.root {
+        TemplateRoot::IdentityFile(file) => (Some(path(file)), None, false),
+        TemplateRoot::Credential(name) => (None, Some(quoted(name)), false),
+        TemplateRoot::Passphrase => (None, None, true),
+    };
+    line(&setting(
+        "identity_file",
+        identity.as_deref(),
+        "\"/etc/strongroom/identity\"",
+    ));
+    line(&setting(
+        "credential",
+        credential.as_deref(),
+        "\"root-identity\"",
+    ));
+    line(&setting("passphrase", passphrase.then_some("true"), "true"));
+    line("\n[api]\n# Address and port of the API.");
+    let listen = values.listen.as_deref().map(quoted);
+    line(&setting("listen", listen.as_deref(), "\"127.0.0.1:8200\""));
+    line("# The server's certificate chain and private key, both PEM; the key is PKCS#8.");
+    let certificate = values.certificate.as_ref().map(|(file, _)| path(file));
+    let key = values.certificate.as_ref().map(|(_, file)| path(file));
+    line(&setting(
+        "certificate",
+        certificate.as_deref(),
+        "\"api.pem\"",
+    ));
+    line(&setting("key", key.as_deref(), "\"api.key\""));
+    line("# How clients reach the API, if not by the address above.");
+    let url = values.url.as_deref().map(quoted);
+    line(&setting(
+        "url",
+        url.as_deref(),
+        "\"https://strongroom.example.com:8200\"",
+    ));
+    line(
+        "\n[status]\n# Health, readiness and metrics, without TLS or authentication.\n\
+         # listen = \"127.0.0.1:8202\"\n\n\
+         [log]\n# text for people, json for programs.\n# format = \"text\"\n\
+         # Which messages: a level, or levels by module.\n# filter = \"info\"\n\n\
+         [limits]\n# Connections that may be open at the same time.\n\
+         # connections = 10000\n\
+         # MiB of sealed rows kept in memory.\n# cache_mib = 32",
+    );
+    out
+}
+
+/// `key = value`, or a comment with an example when there is no value.
+fn setting(key: &str, value: Option<&str>, example: &str) -> String {
+    match value {
+        Some(value) => format!("{key} = {value}"),
+        None => format!("# {key} = {example}"),
+    }
+}
+
+/// A TOML text in quotes, escaped.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,258 @@
+//! From a request to its caller, for every route of the API.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use rustls_pki_types::CertificateDer;
+
+use super::limits::FailureLimit;
+use super::problem::{FieldError, Problem};
+use super::registry::VaultRegistry;
+use super::request_id::RequestContext;
+use super::server::Connection;
+use crate::identity::mtls::{VerifiedPeer, verify_peer};
+use crate::identity::trust::{Authority, TrustStore};
+use crate::identity::{AuthenticateError, Authenticated, Proof, Reason, authenticate};
+use crate::store::SpentAssertion;
+use crate::vault::{Caller, Vault, VaultError, forget_assertion_at};
+
+/// What the routes of the API share.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    vault: Arc<Vault>,
+    failures: FailureLimit,
+    trust: ArcSwapOption<TrustStore>,
+}
+
+impl ApiState {
+    /// The state of an API over a vault.
+    pub fn new(vault: Arc<Vault>) -> Self {
+        let failures = FailureLimit::default();
+        Self(Arc::new(Shared {
+            vault,
+            failures,
+            trust: ArcSwapOption::empty(),
+        }))
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.0.vault
+    }
+
+    /// The authorities as they are now, made ready for checking chains.
+    async fn trust(&self) -> Result<Arc<TrustStore>, VaultError> {
+        let authorities = self.0.vault.authorities().await?;
+        let generation = u64::try_from(authorities.generation).unwrap_or(0);
+        if let Some(trust) = self.0.trust.load_full()
+            && trust.generation() == generation
+        {
+            return Ok(trust);
+        }
+        let mut known = Vec::with_capacity(authorities.rows.len());
+        for row in &authorities.rows {
+            let Ok(trust_domain) = row.trust_domain.parse() else {
+                continue;
+            };
+            known.push(Authority {
+                id: row.id,
+                trust_domain,
+                certificate: CertificateDer::from(row.certificate.clone()),
+                accept_from: Some(row.accept_from),
+                accept_until: row.accept_until,
+                crls: Vec::new(),
+            });
+        }
+        let trust = match TrustStore::new(generation, known.clone()) {
+            Ok(trust) => trust,
+            Err(_) => without_unusable(generation, known)?,
+        };
+        let trust = Arc::new(trust);
+        self.0.trust.store(Some(Arc::clone(&trust)));
+        Ok(trust)
+    }
+
+    async fn authenticate(&self, parts: &Parts) -> Result<Caller, Refused> {
+        let defect = || Refused::Vault(VaultError::Internal("a request without a connection"));
+        let connection = parts
+            .extensions
+            .get::<Arc<Connection>>()
+            .ok_or_else(defect)?;
+        let context = parts
+            .extensions
+            .get::<Arc<RequestContext>>()
+            .ok_or_else(defect)?;
+        let vault = &self.0.vault;
+        let now = vault.clock().now();
+        let peer = match connection.certificates().is_empty() {
+            true => None,
+            false => Some(self.peer(connection).await?),
+        };
+        let registry = VaultRegistry(vault);
+        let bearer = bearer(parts)?;
+        let audience = vault.deployment();
+        let proven = authenticate(&registry, peer.as_deref(), bearer, audience, now).await;
+        let Authenticated { principal, proofs } = proven.map_err(|error| match error {
+            AuthenticateError::Unauthenticated(refused) => Refused::Reason(refused.reason()),
+            AuthenticateError::Registry(_) => Refused::Vault(VaultError::Unavailable("registry")),
+        })?;
+        let mut assertion = None;
+        let mut authority = None;
+        for proof in proofs {
+            match proof {
+                Proof::Pinned { .. } => {}
+                Proof::Spiffe(spiffe) => authority = Some(spiffe.authority),
+                Proof::Assertion(proof) => {
+                    assertion = Some(SpentAssertion {
+                        jti: proof.jti.0,
+                        forget_at: forget_assertion_at(proof.expires_at),
+                    });
+                }
+            }
+        }
+        let caller = vault
+            .identify(principal.key(), authority, assertion, context.id())
+            .await?;
+        context.set_principal(caller.principal.id());
+        Ok(caller)
+    }
+
+    /// What the connection's certificate proves. Worked out at the first request of a connection, and
+    /// again when the authorities or the time have moved past it.
+    async fn peer(&self, connection: &Connection) -> Result<Arc<VerifiedPeer>, Refused> {
+        let trust = self.trust().await?;
+        let now = self.0.vault.clock().now();
+        if let Some(peer) = connection.kept::<VerifiedPeer>()
+            && peer.is_current(&trust, now)
+        {
+            return Ok(peer);
+        }
+        let peer = verify_peer(connection.certificates(), &trust, now).map_err(Refused::Reason)?;
+        let peer = Arc::new(peer);
+        connection.keep(Arc::clone(&peer));
+        Ok(peer)
+    }
+}
+
+/// One authority that cannot be used must not shut out the callers of all the others.
+fn without_unusable(generation: u64, known: Vec<Authority>) -> Result<TrustStore, VaultError> {
+    let unusable = |_| VaultError::Internal("the registered authorities cannot be used");
+    let mut used: Vec<Authority> = Vec::new();
+    for authority in known {
+        let id = authority.id;
+        used.push(authority);
+        if TrustStore::new(generation, used.clone()).is_err() {
+            tracing::error!(authority = %id, "an authority cannot be used and is left out");
+            used.pop();
+        }
+    }
+    TrustStore::new(generation, used).map_err(unusable)
+}
+
+/// The token of the one `Authorization` header, if there is any.
+fn bearer(parts: &Parts) -> Result<Option<&str>, Refused> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let Some(header) = headers.next() else {
+        return Ok(None);
+    };
+    let token = header.to_str().ok().and_then(|text| text.split_once(' '));
+    match (token, headers.next()) {
+        (Some((scheme, token)), None) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token)),
+        _ => Err(Refused::Reason(Reason::NothingPresented)),
+    }
+}
+
+enum Refused {
+    Reason(Reason),
+    Vault(VaultError),
+}
+
+impl From<VaultError> for Refused {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(error)
+    }
+}
+
+/// The authenticated caller of a request. A handler that has this argument cannot be reached by
+/// anybody else.
+pub struct Authentic(pub Caller);
+
+impl FromRequestParts<ApiState> for Authentic {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let reason = match state.authenticate(parts).await {
+            Ok(caller) => return Ok(Self(caller)),
+            Err(Refused::Reason(reason)) => reason.as_str(),
+            Err(Refused::Vault(VaultError::Unauthenticated)) => "not-registered-now",
+            Err(Refused::Vault(error)) => return Err(error.into()),
+        };
+        metrics::counter!("strongroom_unauthenticated_total", "reason" => reason).increment(1);
+        // Only failed calls count against an address, so a fleet behind one is not shut out.
+        if let Some(connection) = parts.extensions.get::<Arc<Connection>>() {
+            let allowed = state.0.failures.allowed(connection.peer_ip());
+            state.0.failures.failed(connection.peer_ip());
+            if !allowed {
+                return Err(Problem::too_many_requests());
+            }
+        }
+        Err(Problem::unauthenticated())
+    }
+}
+
+/// The authenticated caller of a request whose assertion, if it came with one, is spent already.
+///
+/// For every route but the releases, which spend it in the commit of their own record: whatever is
+/// answered after this, a refused body or header included, the assertion is good for nothing more.
+pub struct Proven(pub Caller);
+
+impl FromRequestParts<ApiState> for Proven {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let Authentic(caller) = Authentic::from_request_parts(parts, state).await?;
+        Ok(Self(state.vault().acknowledge(caller).await?))
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Unauthenticated => Self::unauthenticated(),
+            VaultError::Forbidden(permission) => Self::forbidden(format!(
+                "This needs the permission {permission}, which your role does not include."
+            )),
+            VaultError::NotFound => Self::not_found(),
+            VaultError::Invalid(errors) => Self::invalid(
+                errors
+                    .into_iter()
+                    .map(|error| FieldError::new(error.field, error.rule))
+                    .collect(),
+            ),
+            VaultError::Conflict(detail) => Self::conflict(sentence(detail)),
+            VaultError::Changed => Self::precondition_failed(),
+            VaultError::Unavailable(what) => {
+                tracing::warn!(part = what, "answered that the service is not available");
+                Self::unavailable()
+            }
+            VaultError::Internal(what) => {
+                tracing::error!(part = what, "internal error");
+                Self::internal()
+            }
+        }
+    }
+}
+
+/// A text as a sentence.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), characters.as_str()),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,6 @@
+//! The plumbing over real sockets, and the API over a real deployment.
+
+mod api;
+mod requests;
+mod sockets;
+mod support;

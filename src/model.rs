@@ -1,0 +1,27 @@
+//! The words of the domain as plain types: no I/O, no SQL, no HTTP.
+//!
+//! A value that has one of these types is already in its canonical form; parsing is the only way
+//! to get one from text, so that nothing downstream has to normalise again.
+
+mod credential;
+mod ids;
+mod names;
+mod principal;
+mod sql_text;
+pub(crate) use credential::words;
+pub(crate) use sql_text::sql_text;
+mod timestamp;
+
+pub use credential::{
+    CredentialKind, ExpirySource, Precision, UnknownWord, Verification, VersionState,
+    VersionStateError,
+};
+pub use ids::{
+    AuthorityId, ClientId, ContactId, CredentialId, EnvironmentId, IdError, KekId, KeyId,
+    OperatorId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
+};
+pub use names::{DisplayName, EmailAddress, NameError, Slug};
+pub use principal::{
+    KeyForm, OperatorRole, Permission, Principal, PrincipalId, PrincipalKind, RoleRef,
+};
+pub use timestamp::{ParseTimestampError, Timestamp};

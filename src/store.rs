@@ -1,0 +1,43 @@
+//! The only place that knows SQL, and that there are two databases.
+//!
+//! One SQL text serves both: `$1` parameters, text ids, 64-bit integers for times, no booleans.
+//! Everything is a method of [`Tx`]; [`Database::read`] gives one for reading,
+//! [`Database::write`] one that holds the right to write.
+//!
+//! Rows of the registry carry a keyed tag ([`tag`]). A row whose tag does not fit is treated as
+//! absent and reported ([`tag::Refusals`]); no method returns such a row.
+
+mod assertions;
+mod audit_log;
+mod authorities;
+mod bundle;
+mod clients;
+mod credentials;
+mod database;
+mod deployment;
+mod error;
+mod names;
+mod policy;
+mod principals;
+mod receipts;
+mod stored;
+pub mod tag;
+mod tx;
+mod versions;
+mod wraps;
+
+pub use assertions::{FORGOTTEN_AT_ONCE, SpentAssertion};
+pub use audit_log::{AuditFilter, AuditLogRow, AuditRow, CheckpointRow, LeaseLost, NewAuditRow};
+pub use authorities::{AuthorityOrigin, AuthorityRow};
+pub use bundle::{BundleEntry, SealedRow};
+pub use clients::{ClientRow, ContactRole, ContactRow};
+pub use credentials::{CredentialFilter, CredentialRow};
+pub use database::{Database, OpenError, sqlite_path};
+pub use deployment::{DeploymentRow, RootKeyRow, ServiceKeyRow};
+pub use error::StoreError;
+pub use names::{EnvironmentRow, RoleRow};
+pub use principals::{KeyRow, OperatorRow, WorkloadRow};
+pub use receipts::{Receipt, ReceiptRow};
+pub use tx::{Page, Tx};
+pub use versions::{FingerprintRow, VersionRow};
+pub use wraps::{KekRow, WrapRow};

@@ -1,0 +1,286 @@
+//! The release of everything that a workload may have, streamed in the order of credential ids.
+//!
+//! The same order of steps as for one value: what will be released is found and decided first, every
+//! intent is durable before the first byte, and only then is anything opened, a page at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::Stream;
+
+use super::caller::Caller;
+use super::error::VaultError;
+use super::recorder::{Intent, Item, Refusal};
+use super::release::{Delivery, SealedParts, matches_etag, text_of};
+use super::{MOST_TRIES, Vault};
+use crate::model::{ClientId, CredentialId, CredentialKind, RoleId, RoleRef};
+use crate::secret::Secret;
+use crate::store::{BundleEntry, SealedRow};
+
+/// Which of the caller's credentials; absent means all.
+#[derive(Clone, Debug, Default)]
+pub struct BundleFilter {
+    /// Of this client.
+    pub client: Option<ClientId>,
+    /// Of this kind.
+    pub kind: Option<CredentialKind>,
+    /// This one alone.
+    pub credential: Option<CredentialId>,
+}
+
+/// The answer to a request for a bundle.
+pub enum BundleAnswer {
+    /// The values.
+    Values(Box<Bundle>),
+    /// The caller has them already; nothing was released.
+    Unchanged {
+        /// The weak ETag.
+        etag: String,
+    },
+}
+
+/// A bundle whose intents are durable.
+pub struct Bundle {
+    vault: Arc<Vault>,
+    caller: Caller,
+    entries: Vec<(BundleEntry, RoleId)>,
+    delivery: Delivery,
+    /// The weak ETag.
+    pub etag: String,
+}
+
+/// How many credentials are read, opened and sent at once.
+const PAGE: usize = 128;
+
+impl Vault {
+    /// Releases every active credential of the caller's roles and environment.
+    ///
+    /// # Errors
+    /// As for a single release; a workload without credentials gets an empty bundle.
+    pub async fn release_bundle(
+        self: &Arc<Self>,
+        caller: Caller,
+        filter: &BundleFilter,
+        if_none_match: Option<&str>,
+    ) -> Result<BundleAnswer, VaultError> {
+        let mut caller = caller;
+        for _ in 0..MOST_TRIES {
+            let (workload, environment, roles) = match caller.workload() {
+                Ok(workload) => workload,
+                Err(error) => {
+                    let kind = crate::audit::Kind::ReleaseDenied;
+                    self.deny(&caller, kind, Vec::new(), "not-a-workload")
+                        .await?;
+                    return Err(error);
+                }
+            };
+            // Load and decide: the first of the caller's roles, by name, that may read it.
+            let mut found: BTreeMap<CredentialId, (BundleEntry, RoleId)> = BTreeMap::new();
+            let mut tx = self.db.read().await?;
+            for role in roles {
+                let mut after = String::new();
+                loop {
+                    let page = tx
+                        .bundle_entries(environment, role.id, &after, 1000)
+                        .await?;
+                    for entry in page.items.into_iter().filter(|entry| filter.matches(entry)) {
+                        found.entry(entry.credential).or_insert((entry, role.id));
+                    }
+                    match page.next {
+                        Some(next) => after = next,
+                        None => break,
+                    }
+                }
+            }
+            drop(tx);
+            let entries: Vec<(BundleEntry, RoleId)> = found.into_values().collect();
+
+            let etag = self.etag_of_bundle(&caller, filter, &entries);
+            if if_none_match.is_some_and(|header| matches_etag(header, &etag)) {
+                self.spend(&caller).await?;
+                self.recorder.unchanged(workload);
+                return Ok(BundleAnswer::Unchanged { etag });
+            }
+
+            // Record durably.
+            let items = entries.iter().map(|(entry, _)| Item {
+                credential: entry.credential,
+                version: entry.version,
+                number: entry.number,
+            });
+            let intent = Intent {
+                workload,
+                key: caller.principal.key(),
+                request: caller.request,
+                items: items.collect(),
+                assertion: caller.assertion,
+                generation: caller.generation,
+            };
+            let recorded = match self.recorder.intent(intent).await {
+                Ok(recorded) => recorded,
+                Err(Refusal::Moved) => {
+                    caller = self.identify_again(&caller).await?;
+                    continue;
+                }
+                Err(Refusal::Replayed) => return Err(VaultError::Unauthenticated),
+                Err(Refusal::Unavailable(what)) => return Err(VaultError::Unavailable(what)),
+            };
+            let delivery = Delivery::new(self.recorder.clone(), recorded);
+            let vault = Arc::clone(self);
+            return Ok(BundleAnswer::Values(Box::new(Bundle {
+                vault,
+                caller,
+                entries,
+                delivery,
+                etag,
+            })));
+        }
+        Err(VaultError::Unavailable("the policy keeps changing"))
+    }
+
+    fn etag_of_bundle(
+        &self,
+        caller: &Caller,
+        filter: &BundleFilter,
+        entries: &[(BundleEntry, RoleId)],
+    ) -> String {
+        let client = filter.client.map(|id| id.to_string()).unwrap_or_default();
+        let kind = filter.kind.map(|kind| kind.to_string()).unwrap_or_default();
+        let credential = filter
+            .credential
+            .map(|id| id.to_string())
+            .unwrap_or_default();
+        let ids: Vec<[u8; 16]> = entries
+            .iter()
+            .map(|(entry, _)| entry.version.to_bytes())
+            .collect();
+        let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
+        self.etag(
+            caller,
+            &["bundle", &client, &kind, &credential, &text_of(None)],
+            &ids,
+        )
+    }
+}
+
+impl BundleFilter {
+    fn matches(&self, entry: &BundleEntry) -> bool {
+        self.client.is_none_or(|client| client == entry.client)
+            && self.kind.is_none_or(|kind| kind == entry.kind)
+            && self
+                .credential
+                .is_none_or(|credential| credential == entry.credential)
+    }
+}
+
+impl Bundle {
+    /// The JSON document in pieces. An error in the middle means that the connection has to be cut:
+    /// the document must never look complete when it is not.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Vec<u8>, VaultError>> + Send {
+        async_stream::try_stream! {
+            let Self { vault, mut caller, entries, mut delivery, .. } = self;
+            let decided_at = caller.generation;
+            let mut failed: Vec<CredentialId> = Vec::new();
+            let mut first = true;
+            yield b"{\"credentials\":[".to_vec();
+            for page in entries.chunks(PAGE) {
+                // Whoever lost access in the middle gets no more.
+                if vault.memory.generation() != caller.generation {
+                    caller = vault.identify_again(&caller).await?;
+                }
+                let mut rows = vault.read_page(&caller, page).await?;
+                let moved = vault.memory.generation() != decided_at;
+                let mut piece = Vec::with_capacity(PAGE * 1024);
+                for (entry, role) in page {
+                    let rows = rows.remove(&entry.credential);
+                    match vault.open_entry(&caller, entry, *role, rows, moved).await {
+                        Ok(value) => {
+                            if !std::mem::take(&mut first) {
+                                piece.push(b',');
+                            }
+                            piece.extend_from_slice(value.expose_secret());
+                        }
+                        Err(VaultError::Internal(_)) => failed.push(entry.credential),
+                        Err(error) => Err(error)?,
+                    }
+                }
+                if !piece.is_empty() {
+                    yield piece;
+                }
+            }
+            let mut end = b"],\"failed\":".to_vec();
+            // Ids in memory always serialise.
+            end.extend(serde_json::to_vec(&failed).unwrap_or_else(|_| b"[]".to_vec()));
+            end.push(b'}');
+            delivery.sent();
+            yield end;
+        }
+    }
+}
+
+impl Vault {
+    /// The sealed rows of a page, by credential, as the caller may see them now.
+    async fn read_page(
+        &self,
+        caller: &Caller,
+        page: &[(BundleEntry, RoleId)],
+    ) -> Result<BTreeMap<CredentialId, Vec<SealedRow>>, VaultError> {
+        let (_, environment, roles) = caller.workload()?;
+        let mut rows: BTreeMap<CredentialId, Vec<SealedRow>> = BTreeMap::new();
+        let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
+            return Ok(rows);
+        };
+        let mut tx = self.db.read().await?;
+        for role in roles {
+            if page.iter().all(|(_, wanted)| *wanted != role.id) {
+                continue;
+            }
+            let read = tx.sealed_rows(environment, role.id, first.credential, last.credential);
+            for row in read.await? {
+                rows.entry(row.credential.id).or_default().push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn open_entry(
+        &self,
+        caller: &Caller,
+        entry: &BundleEntry,
+        role: RoleId,
+        rows: Option<Vec<SealedRow>>,
+        moved: bool,
+    ) -> Result<Secret, VaultError> {
+        let (_, _, roles) = caller.workload()?;
+        let role = roles.iter().find(|known| known.id == role);
+        let role: &RoleRef = role.ok_or(VaultError::Unauthenticated)?;
+        // Only the version that was recorded: one that became active since is the next bundle's.
+        let row = rows
+            .into_iter()
+            .flatten()
+            .find(|row| row.version.id == entry.version);
+        let row = match row {
+            Some(row) => row,
+            // Access may have been taken away, or the version replaced: start again.
+            None if moved => return Err(VaultError::Unavailable("changed while it was released")),
+            None => return Err(VaultError::Internal("a sealed record is incomplete")),
+        };
+        let parts = SealedParts {
+            credential: &row.credential,
+            version: &row.version,
+            payload: &row.payload,
+            wrap: Some((row.kek_id, &row.wrapped)),
+            role: role.id,
+        };
+        let fields = self.open_value(&parts).await?;
+        let environment = caller.environment_name()?;
+        Ok(self.entry(
+            &row.credential,
+            &row.client,
+            &row.version,
+            role,
+            environment,
+            &fields,
+        ))
+    }
+}

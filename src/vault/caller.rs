@@ -1,0 +1,271 @@
+//! Who is calling: from a proven key to a principal, looked up anew on every request.
+
+use std::sync::Arc;
+
+use super::Vault;
+use super::error::VaultError;
+use super::memory::Authorities;
+use crate::audit::{Kind, Subject};
+use crate::model::{
+    AuthorityId, EnvironmentId, KeyId, Permission, Principal, PrincipalId, RequestId, RoleRef,
+    Timestamp, WorkloadId,
+};
+use crate::policy;
+use crate::store::{KeyRow, OperatorRow, SpentAssertion, Tx};
+
+/// How a registered key is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeyName {
+    /// By its id: the `kid` of an assertion.
+    Id(KeyId),
+    /// By the SHA-256 of its SubjectPublicKeyInfo.
+    Spki([u8; 32]),
+    /// By the SPIFFE ID that it stands for.
+    Spiffe(String),
+}
+
+/// A registered key, and who holds it if the key and they are live.
+#[derive(Debug)]
+pub struct ResolvedKey {
+    /// The key.
+    pub key: KeyRow,
+    /// Its holder; `None` when the key is revoked or its holder disabled or gone.
+    pub principal: Option<Principal>,
+}
+
+/// One authenticated request.
+#[derive(Clone)]
+pub struct Caller {
+    /// Who it is, as of `generation`.
+    pub principal: Principal,
+    /// The request.
+    pub request: RequestId,
+    /// The authority whose word the proof rests on, if it does.
+    pub(super) authority: Option<AuthorityId>,
+    /// The assertion that this request spends.
+    pub(super) assertion: Option<SpentAssertion>,
+    /// The policy generation of `principal`.
+    pub(super) generation: i64,
+}
+
+impl Caller {
+    /// The workload, or a denial that looks like "not there": only workloads get values.
+    pub(super) fn workload(&self) -> Result<(WorkloadId, EnvironmentId, &[RoleRef]), VaultError> {
+        match &self.principal {
+            Principal::Workload {
+                id,
+                environment,
+                roles,
+                ..
+            } => Ok((*id, *environment, roles)),
+            Principal::Operator { .. } => Err(VaultError::NotFound),
+        }
+    }
+
+    /// The name of the workload's environment.
+    pub(super) fn environment_name(&self) -> Result<&str, VaultError> {
+        match &self.principal {
+            Principal::Workload {
+                environment_name, ..
+            } => Ok(environment_name.as_str()),
+            Principal::Operator { .. } => Err(VaultError::NotFound),
+        }
+    }
+}
+
+impl Vault {
+    /// The authorities that client certificates may come from now.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn authorities(&self) -> Result<Arc<Authorities>, VaultError> {
+        if let Some(authorities) = self.memory.authorities() {
+            return Ok(authorities);
+        }
+        Box::pin(self.read_authorities()).await
+    }
+
+    async fn read_authorities(&self) -> Result<Arc<Authorities>, VaultError> {
+        let generation = self.memory.generation();
+        let page = self.db.read().await?.authorities("", 1000).await?;
+        let rows = page
+            .items
+            .into_iter()
+            .filter(|row| row.removed_at.is_none())
+            .collect();
+        let authorities = Arc::new(Authorities { generation, rows });
+        self.memory.keep_authorities(generation, &authorities);
+        Ok(authorities)
+    }
+
+    /// Looks up a registered key and its holder.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn find_key(&self, name: &KeyName) -> Result<Option<Arc<ResolvedKey>>, VaultError> {
+        if let Some(resolved) = self.memory.key(name) {
+            return Ok(Some(resolved));
+        }
+        // Boxed, like every way that is seldom taken: it would make the future of each request
+        // several times as large, and that is moved, and wiped, for each request.
+        Box::pin(self.read_key(name)).await
+    }
+
+    async fn read_key(&self, name: &KeyName) -> Result<Option<Arc<ResolvedKey>>, VaultError> {
+        let generation = self.memory.generation();
+        let mut tx = self.db.read().await?;
+        let key = match name {
+            KeyName::Id(id) => tx.key(*id).await?,
+            KeyName::Spki(spki) => tx.key_by_spki(spki).await?,
+            KeyName::Spiffe(id) => tx.key_by_spiffe(id).await?,
+        };
+        let Some(key) = key else { return Ok(None) };
+        let principal = match key.revoked_at {
+            Some(_) => None,
+            None => load_principal(&mut tx, &key).await?,
+        };
+        let resolved = Arc::new(ResolvedKey { key, principal });
+        self.memory.keep_key(generation, name, &resolved);
+        Ok(Some(resolved))
+    }
+
+    /// The request of whoever proved to hold a key, as the registry knows them now. `authority` is
+    /// the one whose word the proof rests on, if it does.
+    ///
+    /// # Errors
+    /// [`VaultError::Unauthenticated`] when nobody holds the key, or no longer.
+    pub async fn identify(
+        &self,
+        key: KeyId,
+        authority: Option<AuthorityId>,
+        assertion: Option<SpentAssertion>,
+        request: RequestId,
+    ) -> Result<Caller, VaultError> {
+        // Read before the look-up: if something changes in between, the older number makes the
+        // decision be taken again, never the other way round.
+        let generation = self.memory.generation();
+        if let Some(authority) = authority {
+            let authorities = self.authorities().await?;
+            if authorities.rows.iter().all(|row| row.id != authority) {
+                return Err(VaultError::Unauthenticated);
+            }
+        }
+        let resolved = self.find_key(&KeyName::Id(key)).await?;
+        let resolved = resolved.ok_or(VaultError::Unauthenticated)?;
+        let expired = |at: Timestamp| at <= self.clock.now();
+        if resolved.key.expires_at.is_some_and(expired) {
+            return Err(VaultError::Unauthenticated);
+        }
+        let principal = resolved
+            .principal
+            .clone()
+            .ok_or(VaultError::Unauthenticated)?;
+        Ok(Caller {
+            principal,
+            request,
+            authority,
+            assertion,
+            generation,
+        })
+    }
+
+    /// Looks the caller up again, after something changed.
+    pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller, VaultError> {
+        let Caller {
+            principal,
+            authority,
+            assertion,
+            request,
+            ..
+        } = caller;
+        self.identify(principal.key(), *authority, *assertion, *request)
+            .await
+    }
+
+    /// Refuses an operator who may not do this, and records that; spends the request's assertion.
+    pub(super) async fn authorise(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+    ) -> Result<(), VaultError> {
+        self.authorise_quietly(caller, permission).await?;
+        self.spend(caller).await
+    }
+
+    /// The same without spending the assertion, for what is looked up before a change.
+    pub(super) async fn authorise_quietly(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+    ) -> Result<(), VaultError> {
+        if policy::may_operate(&caller.principal, permission) {
+            return Ok(());
+        }
+        let subjects = Vec::<Subject>::new();
+        self.deny(caller, Kind::AccessDenied, subjects, permission.as_str())
+            .await?;
+        Err(match caller.principal {
+            Principal::Operator { .. } => VaultError::Forbidden(permission),
+            // A workload learns nothing of the admin API.
+            Principal::Workload { .. } => VaultError::NotFound,
+        })
+    }
+}
+
+/// Who holds a key; `None` when they are disabled or gone.
+async fn load_principal(tx: &mut Tx, key: &KeyRow) -> Result<Option<Principal>, VaultError> {
+    match key.principal_id {
+        PrincipalId::Workload(id) => {
+            let Some(workload) = tx.workload(id).await? else {
+                return Ok(None);
+            };
+            if workload.disabled_at.is_some() {
+                return Ok(None);
+            }
+            let Some(environment) = tx.environment(workload.environment_id).await? else {
+                return Ok(None);
+            };
+            let mut roles = Vec::new();
+            for role in tx.workload_roles(id).await? {
+                if let Some(role) = tx.role(role).await? {
+                    roles.push(RoleRef {
+                        name: role.name,
+                        id: role.id,
+                    });
+                }
+            }
+            roles.sort_unstable();
+            Ok(Some(Principal::Workload {
+                id,
+                name: workload.name,
+                environment: environment.id,
+                environment_name: environment.name,
+                roles: roles.into(),
+                key: key.id,
+            }))
+        }
+        PrincipalId::Operator(id) => {
+            let Some(operator) = tx.operator(id).await? else {
+                return Ok(None);
+            };
+            if operator.disabled_at.is_some() {
+                return Ok(None);
+            }
+            let OperatorRow { name, role, .. } = operator;
+            Ok(Some(Principal::Operator {
+                id,
+                name,
+                role,
+                key: key.id,
+            }))
+        }
+    }
+}
+
+/// The SPIFFE ID that Strongroom's own authority gives a principal.
+pub(super) fn own_spiffe_id(deployment: &str, principal: PrincipalId) -> String {
+    match principal {
+        PrincipalId::Workload(id) => format!("spiffe://{deployment}/workload/{id}"),
+        PrincipalId::Operator(id) => format!("spiffe://{deployment}/operator/{id}"),
+    }
+}

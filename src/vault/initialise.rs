@@ -1,0 +1,308 @@
+//! Making a deployment: root key, service keys, its own authority, and the first operator.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::caller::own_spiffe_id;
+use super::open::OpenError;
+use super::principal_keys::{blank_key, key_record};
+use super::recorder::{AnyChange, ChangeReply, Changed, Draft};
+use super::{Vault, VaultError};
+use crate::audit::{Detail, Kind};
+use crate::clock::Clock;
+use crate::crypto::{
+    Keyring, KeyringLimits, Recipient, RootFileForm, RootKey, ServiceKeyName, write_root_file,
+};
+use crate::identity::certificate::CertificateFacts;
+use crate::identity::public_key::PublicKey;
+use crate::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::model::{
+    AuthorityId, DisplayName, KeyForm, KeyId, OperatorId, OperatorRole, PrincipalId, ServiceKeyId,
+    Timestamp,
+};
+use crate::pki::{self, Issuer};
+use crate::random::Random;
+use crate::store::{
+    AuthorityOrigin, AuthorityRow, Database, DeploymentRow, OperatorRow, RootKeyRow, ServiceKeyRow,
+};
+
+/// What it takes to make a deployment.
+pub struct Initialise<'a> {
+    /// The empty database.
+    pub database: &'a Database,
+    /// The data directory; root key files go into its `keys/`.
+    pub data: &'a Path,
+    /// The new deployment's id.
+    pub deployment: &'a str,
+    /// Who can open the root key: this machine's identity and recovery identities.
+    pub recipients: &'a [Recipient],
+    /// A passphrase that can open it too, in a file of its own.
+    pub passphrase: Option<&'a Recipient>,
+    /// The clock.
+    pub clock: &'a dyn Clock,
+    /// The source of randomness.
+    pub random: &'a dyn Random,
+}
+
+/// How the first operator proves themselves.
+pub enum FirstKey<'a> {
+    /// A client certificate in PEM, to be pinned.
+    Certificate(&'a str),
+    /// A public key in PEM, for assertions.
+    PublicKey(&'a str),
+    /// A certificate signing request in PEM, for the new authority to sign.
+    Request(&'a str),
+}
+
+impl FirstKey<'_> {
+    /// Looks whether the key can be used, before anything is made.
+    ///
+    /// # Errors
+    /// The field and the rule that is broken.
+    pub fn check(&self, now: Timestamp) -> Result<(), VaultError> {
+        self.read(now).map(|_| ())
+    }
+
+    fn read(&self, now: Timestamp) -> Result<Read, VaultError> {
+        match self {
+            Self::Certificate(pem) => {
+                let facts = CertificateFacts::of_client(pem)
+                    .map_err(|error| VaultError::invalid("certificate", error.to_string()))?;
+                if facts.not_after <= now {
+                    return Err(VaultError::invalid(
+                        "certificate",
+                        "has expired: make a new one",
+                    ));
+                }
+                Ok(Read::Certificate(facts))
+            }
+            Self::PublicKey(pem) => PublicKey::from_pem(pem)
+                .map(Read::PublicKey)
+                .map_err(|error| VaultError::invalid("public_key", error.to_string())),
+            Self::Request(pem) => pki::read_request(pem)
+                .map(Read::Request)
+                .map_err(|error| VaultError::invalid("csr", error.to_string())),
+        }
+    }
+}
+
+/// A first key, read.
+enum Read {
+    Certificate(CertificateFacts),
+    PublicKey(PublicKey),
+    Request(PublicKey),
+}
+
+/// The first operator of a deployment.
+pub struct Bootstrapped {
+    /// The operator.
+    pub operator: OperatorId,
+    /// Their key.
+    pub key: KeyId,
+    /// The issued certificate in PEM, if there was a request for one.
+    pub certificate: Option<String>,
+    /// The certificate of the deployment's own authority in PEM.
+    pub authority: String,
+}
+
+/// Makes root key and service keys. The root key's file is durable before anything names it; if the
+/// transaction after that fails, the file can be removed, since nothing was ever sealed under it.
+///
+/// # Errors
+/// The database holds a deployment already, or a step failed.
+pub async fn initialise(what: &Initialise<'_>) -> Result<(), OpenError> {
+    let Initialise {
+        database,
+        data,
+        deployment,
+        recipients,
+        passphrase,
+        clock,
+        random,
+    } = what;
+    let now = clock.now();
+    let root = RootKey::generate(deployment, 1, *random).map_err(VaultError::from)?;
+    let keys = data.join("keys");
+    let mut wrapped = None;
+    if !recipients.is_empty() {
+        let bytes = root.encrypt_to(recipients)?;
+        write_root_file(&keys, 1, RootFileForm::Recipients, &bytes)?;
+        wrapped = Some(bytes);
+    }
+    if let Some(passphrase) = passphrase {
+        let bytes = root.encrypt_to(std::slice::from_ref(*passphrase))?;
+        write_root_file(&keys, 1, RootFileForm::Passphrase, &bytes)?;
+        wrapped.get_or_insert(bytes);
+    }
+    let wrapped = wrapped.ok_or(crate::crypto::RootError::NoRecipient)?;
+
+    let mut tx = database.write().await?;
+    tx.insert_deployment(&DeploymentRow {
+        deployment_id: (*deployment).to_owned(),
+        created_at: now,
+    })
+    .await?;
+    let check_value = root.check_value().to_vec();
+    tx.insert_root_key(&RootKeyRow {
+        generation: 1,
+        check_value,
+        wrapped,
+        created_at: now,
+    })
+    .await?;
+    let keyring = Keyring::new(root, KeyringLimits::default());
+    for name in ServiceKeyName::ALL {
+        // The authority's key comes with its certificate.
+        if *name == ServiceKeyName::Authority {
+            continue;
+        }
+        let sealed = keyring.create_service_key(*name, 1, *random);
+        let (_, wrapped) = sealed.map_err(VaultError::from)?;
+        tx.insert_service_key(&ServiceKeyRow {
+            id: ServiceKeyId::generate(now, *random).map_err(VaultError::from)?,
+            name: name.as_str().to_owned(),
+            generation: 1,
+            root_generation: 1,
+            wrapped,
+            created_at: now,
+        })
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+impl Vault {
+    /// Makes the deployment's own authority and enrols its first operator, once.
+    ///
+    /// # Errors
+    /// There are operators already, or the key cannot be used; see [`VaultError`].
+    pub async fn bootstrap(
+        self: &Arc<Self>,
+        name: DisplayName,
+        key: FirstKey<'_>,
+    ) -> Result<Bootstrapped, VaultError> {
+        let now = self.clock.now();
+        let random = self.random.as_ref();
+        let domain: TrustDomain = self
+            .deployment
+            .parse()
+            .map_err(|_| VaultError::Internal("the deployment's id is no trust domain"))?;
+        let failed = |_| VaultError::Internal("making the authority failed");
+        let new = pki::create_authority(&domain, now, random).map_err(failed)?;
+        let facts = CertificateFacts::of_authority_der(&new.certificate)
+            .map_err(|_| VaultError::Internal("making the authority failed"))?;
+        let service_key = ServiceKeyRow {
+            id: ServiceKeyId::generate(now, random)?,
+            name: ServiceKeyName::Authority.as_str().to_owned(),
+            generation: 1,
+            root_generation: i64::from(self.keyring.root().generation()),
+            wrapped: self.keyring.seal_service_key(
+                ServiceKeyName::Authority,
+                1,
+                new.key.expose_secret(),
+                random,
+            )?,
+            created_at: now,
+        };
+        let authority = AuthorityRow {
+            id: AuthorityId::generate(now, random)?,
+            name: "strongroom"
+                .parse()
+                .map_err(|_| VaultError::Internal("authority name"))?,
+            trust_domain: self.deployment.clone(),
+            certificate: new.certificate.to_vec(),
+            origin: AuthorityOrigin::Own,
+            accept_from: facts.not_before,
+            accept_until: Some(facts.not_after),
+            removed_at: None,
+            created_at: now,
+            revision: 1,
+            mac: Vec::new(),
+        };
+        let issuer = Issuer::open(new.certificate, new.key, domain).map_err(failed)?;
+
+        let operator = OperatorRow {
+            id: OperatorId::generate(now, random)?,
+            name,
+            role: OperatorRole::TechOps,
+            disabled_at: None,
+            created_at: now,
+            revision: 1,
+            mac: Vec::new(),
+        };
+        let principal = PrincipalId::Operator(operator.id);
+        let key_id = KeyId::generate(now, random)?;
+        let mut row = blank_key(key_id, principal, KeyForm::Ed25519, now);
+        let mut certificate = None;
+        match key.read(now)? {
+            Read::Certificate(facts) => {
+                row.form = KeyForm::PinnedCertificate;
+                row.spki_sha256 = Some(facts.spki.0.to_vec());
+                row.expires_at = Some(facts.not_after);
+            }
+            Read::PublicKey(key) => {
+                row.form = key.form();
+                row.spki_sha256 = Some(key.sha256().0.to_vec());
+                row.public_key = Some(key.spki_der().to_vec());
+            }
+            Read::Request(key) => {
+                let spiffe_id = own_spiffe_id(&self.deployment, principal);
+                let id: SpiffeId = spiffe_id
+                    .parse()
+                    .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
+                let issued = issuer
+                    .issue_client(&key, &id, 365 * 24 * 60 * 60, now, random)
+                    .map_err(failed)?;
+                row.form = KeyForm::IssuedCertificate;
+                row.spki_sha256 = Some(issued.spki.0.to_vec());
+                row.authority_id = Some(authority.id);
+                row.spiffe_id = Some(spiffe_id);
+                row.expires_at = Some(issued.not_after);
+                certificate = Some(issued.pem);
+            }
+        }
+        let done = Bootstrapped {
+            operator: operator.id,
+            key: key_id,
+            certificate,
+            authority: issuer.certificate_pem(),
+        };
+        let run: AnyChange = Box::new(move |tx| {
+            Box::pin(async move {
+                if !tx.operators("", 1).await?.items.is_empty() {
+                    return Err(VaultError::Conflict(
+                        "this deployment has operators already",
+                    ));
+                }
+                let mut records = vec![
+                    Draft::of(Kind::RootCreated).with("generation", Detail::Number(1)),
+                    Draft::of(Kind::AuthorityAdded).about([authority.id.into()]),
+                    Draft::of(Kind::OperatorEnrolled)
+                        .about([operator.id.into()])
+                        .with("role", Detail::Word(operator.role.as_str())),
+                    key_record(Draft::of(Kind::KeyRegistered), &row),
+                ];
+                tx.insert_service_key(&service_key).await?;
+                for row in tx.service_keys().await? {
+                    records.push(Draft::of(Kind::ServiceKeyCreated).about([row.id.into()]));
+                }
+                tx.insert_authority(authority).await?;
+                tx.insert_operator(operator).await?;
+                tx.insert_key(row).await?;
+                let subjects = vec![super::memory::EVERYTHING.to_owned()];
+                Ok(Changed {
+                    value: (),
+                    records,
+                    subjects,
+                })
+            })
+        });
+        match self.recorder.change(run, None).await {
+            ChangeReply::Done => Ok(done),
+            ChangeReply::Refused(error) => Err(error),
+            ChangeReply::Moved(_) => Err(VaultError::Unavailable("the policy keeps changing")),
+            ChangeReply::Unavailable(what) => Err(VaultError::Unavailable(what)),
+        }
+    }
+}

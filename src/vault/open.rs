@@ -1,0 +1,401 @@
+//! Opening a deployment: root key, service keys, registry, audit log, and the watch over the database.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::memory::Memory;
+use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
+use super::{Vault, VaultError};
+use crate::audit::{Checkpoint, Kind, Origin, Signer};
+use crate::clock::Clock;
+use crate::crypto::{
+    ExpectedRoot, Identity, Keyring, KeyringLimits, MacKey, RootError, RootFileForm, RootKey,
+    ServiceKeyName, open_root_file,
+};
+use crate::model::Slug;
+use crate::random::Random;
+use crate::secret::SecretKey;
+use crate::store::tag::Tagger;
+use crate::store::{Database, FORGOTTEN_AT_ONCE, RootKeyRow, ServiceKeyRow, StoreError};
+
+/// What it takes to open a deployment.
+pub struct Open {
+    /// The database, without the key for its tags yet.
+    pub database: Database,
+    /// Where root key files and the newest checkpoint lie; none for a node that keeps nothing.
+    pub data: Option<PathBuf>,
+    /// The deployment that the configuration names, if it does.
+    pub deployment: Option<String>,
+    /// This node's name.
+    pub node: Slug,
+    /// What opens the root key.
+    pub identities: Vec<Identity>,
+    /// How much may be kept in memory, in bytes; all of it sealed.
+    pub cache_bytes: u64,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub random: Arc<dyn Random>,
+    /// Called when going on would lie about what is durable, with the reason: has to end the process.
+    pub on_fatal: OnFatal,
+}
+
+/// Ends the process; the text says why.
+pub type OnFatal = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+/// Why a deployment cannot be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database has no deployment in it.
+    #[error("the database is empty: run `strongroom init` first")]
+    NotInitialised,
+    /// The configuration names another deployment.
+    #[error("the database belongs to another deployment than the configuration names")]
+    OtherDeployment,
+    /// The root key does not open, or is another deployment's.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// A service key does not open.
+    #[error("the service key {0} does not open: it was altered, or belongs to another root key")]
+    ServiceKey(&'static str),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] LeaseError),
+    /// The database is older than the newest checkpoint on this machine.
+    #[error(
+        "the database is older than the newest audit checkpoint on this machine ({known} records \
+         are known, {found} are there): it was put back to an earlier state. Restore the newer \
+         database; if it is lost for ever, remove the checkpoint file in the data directory"
+    )]
+    RolledBack {
+        /// Records that the checkpoint vouches for.
+        known: u64,
+        /// Records in the database.
+        found: u64,
+    },
+    /// The checkpoint on this machine and the one in the database contradict each other.
+    #[error(
+        "the audit log in the database is not the one whose checkpoint lies on this machine: one of \
+         them was altered"
+    )]
+    Contradicts,
+    /// A name in the database has not the form that the service writes.
+    #[error("the name of the deployment or node is damaged")]
+    Damaged,
+    /// The database said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The first record could not be written.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// Registry rows are tagged under this.
+struct RegistryMac(MacKey);
+
+impl Tagger for RegistryMac {
+    fn tag(&self, message: &[u8]) -> [u8; 32] {
+        self.0.tag("registry-row", &[message])
+    }
+
+    fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
+        self.0.verify("registry-row", &[message], tag)
+    }
+}
+
+/// How often the node looks whether another one changed something: promise 3 allows a second for
+/// answers that release nothing.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+impl Vault {
+    /// Opens a deployment and starts its background work.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(open: Open) -> Result<Arc<Self>, OpenError> {
+        let Open {
+            database,
+            data,
+            deployment,
+            node,
+            identities,
+            cache_bytes,
+            clock,
+            random,
+            ..
+        } = open;
+        let mut tx = database.read().await?;
+        let row = tx.deployment().await?.ok_or(OpenError::NotInitialised)?;
+        if deployment.is_some_and(|expected| expected != row.deployment_id) {
+            return Err(OpenError::OtherDeployment);
+        }
+        let deployment = row.deployment_id;
+        let root_row = tx
+            .root_keys()
+            .await?
+            .into_iter()
+            .next()
+            .ok_or(OpenError::NotInitialised)?;
+        let service_rows = tx.service_keys().await?;
+        let generation = tx.policy_generation().await?;
+        let epoch = tx
+            .audit_log(node.as_str())
+            .await?
+            .map_or(0, |log| log.epoch);
+        drop(tx);
+
+        let root = open_root(&root_row, &deployment, data.as_deref(), &identities)?;
+        drop(identities);
+        let keyring = Arc::new(Keyring::new(root, KeyringLimits::default()));
+        let key = |name| open_service_key(&keyring, &service_rows, name);
+        let registry = RegistryMac(MacKey::new(&key(ServiceKeyName::RegistryMac)?));
+        let etag_mac = MacKey::new(&key(ServiceKeyName::EtagMac)?);
+        let fingerprint_mac = MacKey::new(&key(ServiceKeyName::FingerprintMac)?);
+        let seed = key(ServiceKeyName::AuditSigning)?;
+        let database = database.with_tagger(Arc::new(registry));
+
+        let origin = Origin {
+            deployment: deployment.parse().map_err(|_| OpenError::Damaged)?,
+            node: node.clone(),
+            epoch: u64::try_from(epoch).map_err(|_| OpenError::Damaged)?,
+        };
+        let signer = Signer::from_seed(origin.clone(), seed.expose_secret())
+            .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
+        let audit_key = signer.verifier().clone();
+        let checkpoint_file = data.map(|data| data.join(format!("checkpoint.{node}")));
+        let holder = {
+            let mut bytes = [0; 16];
+            random.fill(&mut bytes).map_err(VaultError::from)?;
+            hex::encode(bytes)
+        };
+        let log = take_log(&database, &signer, node.as_str(), &holder, clock.as_ref()).await?;
+        if let Some(path) = &checkpoint_file
+            && let Ok(note) = std::fs::read_to_string(path)
+        {
+            compare(&database, &log.row, &note, &origin, &audit_key).await?;
+        }
+
+        let memory = Arc::new(Memory::new(cache_bytes, generation));
+        let recorder = Recorder::start(Parts {
+            db: database.clone(),
+            memory: Arc::clone(&memory),
+            clock: Arc::clone(&clock),
+            signer,
+            log,
+            checkpoint_file,
+            on_fatal: Arc::clone(&open.on_fatal),
+        });
+        let (stopping, stop) = watch::channel(false);
+        let vault = Arc::new(Self {
+            db: database,
+            keyring,
+            etag_mac,
+            fingerprint_mac,
+            memory,
+            recorder,
+            clock,
+            random,
+            deployment,
+            node: node.as_str().to_owned(),
+            audit_key,
+            reachable: AtomicBool::new(true),
+            skew: AtomicI64::new(0),
+            on_fatal: open.on_fatal,
+            stopping,
+        });
+        let started = vec![Draft::of(Kind::ServiceStarted)];
+        super::settle(vault.recorder.note(started, None, None).await)?;
+        vault.watch_once().await;
+        tokio::spawn(watch_database(Arc::downgrade(&vault), stop));
+        Ok(vault)
+    }
+
+    /// One look at the database: whether it answers, what others changed, whose clock is off.
+    async fn watch_once(&self) {
+        let looked = async {
+            let before = self.clock.now();
+            let shared = self.db.shared_now().await?;
+            let after = self.clock.now();
+            let mut tx = self.db.read().await?;
+            let generation = tx.policy_generation().await?;
+            let known = self.memory.generation();
+            if generation > known {
+                let subjects = tx.policy_changes_since(known).await?;
+                self.memory.forget(subjects.as_deref(), generation);
+            }
+            Ok::<_, StoreError>(shared.map(|shared| {
+                let here = i64::midpoint(before.micros(), after.micros());
+                here - shared.micros()
+            }))
+        };
+        let looked = tokio::time::timeout(Duration::from_secs(6), looked).await;
+        match looked {
+            Ok(Ok(skew)) => {
+                if !self.reachable.swap(true, Ordering::AcqRel) {
+                    tracing::info!("the database answers again");
+                }
+                self.skew.store(skew.unwrap_or(0), Ordering::Release);
+            }
+            _ => {
+                if self.reachable.swap(false, Ordering::AcqRel) {
+                    tracing::error!("the database does not answer");
+                }
+            }
+        }
+        metrics::gauge!("strongroom_database_up")
+            .set(f64::from(u8::from(self.reachable.load(Ordering::Acquire))));
+    }
+
+    /// What has to be forgotten from time to time.
+    async fn tidy(&self) {
+        let now = self.clock.now();
+        self.keyring.forget_idle(now);
+        let tidied = async {
+            let now = self.db.shared_now().await?.unwrap_or(now);
+            // In transactions of its own size, so that releases get in between, until none is left.
+            loop {
+                let mut tx = self.db.write().await?;
+                let forgotten = tx.forget_assertions(now).await?;
+                let generation = tx.policy_generation().await?;
+                tx.prune_policy_changes(generation - 10_000).await?;
+                tx.commit().await?;
+                if forgotten < FORGOTTEN_AT_ONCE {
+                    return Ok::<_, StoreError>(());
+                }
+            }
+        };
+        match tidied.await {
+            Ok(()) => {}
+            Err(StoreError::Disk) => (self.on_fatal)("a write failed on the disk"),
+            Err(error) => {
+                tracing::warn!(%error, "old assertions could not be forgotten; it is tried again");
+            }
+        }
+    }
+}
+
+async fn watch_database(vault: Weak<Vault>, mut stop: watch::Receiver<bool>) {
+    let mut rounds = 0_u32;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let Some(vault) = vault.upgrade() else { return };
+        vault.watch_once().await;
+        rounds += 1;
+        if rounds.is_multiple_of(240) {
+            vault.tidy().await;
+        }
+    }
+}
+
+/// Opens the log of this node, waiting out the lease of a process that was killed.
+async fn take_log(
+    database: &Database,
+    signer: &Signer,
+    node: &str,
+    holder: &str,
+    clock: &dyn Clock,
+) -> Result<Log, LeaseError> {
+    const ATTEMPTS: u32 = 40;
+    for attempt in 0.. {
+        match open_log(database, signer, node, holder, 0, clock).await {
+            Err(LeaseError::Held { until }) if attempt < ATTEMPTS => {
+                if attempt == 0 {
+                    tracing::info!(%until, "waiting for the lease of the audit log to end");
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(LeaseError::Damaged)
+}
+
+/// Opens the root key from its file on this machine, or else from its row.
+fn open_root(
+    row: &RootKeyRow,
+    deployment: &str,
+    data: Option<&std::path::Path>,
+    identities: &[Identity],
+) -> Result<RootKey, OpenError> {
+    let generation = u32::try_from(row.generation).map_err(|_| OpenError::Damaged)?;
+    let check = row
+        .check_value
+        .as_slice()
+        .try_into()
+        .map_err(|_| OpenError::Damaged)?;
+    let expected = ExpectedRoot {
+        deployment,
+        generation,
+        check,
+    };
+    if let Some(data) = data {
+        let keys = data.join("keys");
+        for form in [RootFileForm::Recipients, RootFileForm::Passphrase] {
+            match open_root_file(&keys, form, &expected, identities) {
+                Ok(root) => return Ok(root),
+                Err(RootError::NotFound | RootError::NotOpened) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let root = RootKey::decrypt(&row.wrapped, identities)?;
+    root.verify(&expected)?;
+    Ok(root)
+}
+
+fn open_service_key(
+    keyring: &Keyring,
+    rows: &[ServiceKeyRow],
+    name: ServiceKeyName,
+) -> Result<SecretKey, OpenError> {
+    // Newest generation first.
+    let row = rows.iter().find(|row| row.name == name.as_str());
+    let opened = row.and_then(|row| {
+        let generation = u32::try_from(row.generation).ok()?;
+        keyring
+            .open_service_key(name, generation, &row.wrapped)
+            .ok()
+    });
+    opened.ok_or(OpenError::ServiceKey(name.as_str()))
+}
+
+/// Compares the log in the database with the newest checkpoint that was kept outside of it.
+async fn compare(
+    database: &Database,
+    log: &crate::store::AuditLogRow,
+    note: &str,
+    origin: &Origin,
+    key: &crate::audit::VerifierKey,
+) -> Result<(), OpenError> {
+    let known =
+        Checkpoint::open(note, std::slice::from_ref(key)).map_err(|_| OpenError::Contradicts)?;
+    if known.origin != *origin {
+        return Err(OpenError::Contradicts);
+    }
+    let found = u64::try_from(log.size).unwrap_or(0);
+    if known.size > found {
+        return Err(OpenError::RolledBack {
+            known: known.size,
+            found,
+        });
+    }
+    let size = i64::try_from(known.size).unwrap_or(i64::MAX);
+    let mut tx = database.read().await?;
+    let stored = tx.checkpoints(&log.node, log.epoch, size - 1, 1).await?;
+    let same = |note: &str| {
+        Checkpoint::open(note, std::slice::from_ref(key))
+            .is_ok_and(|stored| stored.size == known.size && stored.root == known.root)
+    };
+    match stored.first() {
+        Some(row) if same(&row.note) => Ok(()),
+        _ if known.size == 0 => Ok(()),
+        _ => Err(OpenError::Contradicts),
+    }
+}

@@ -1,0 +1,446 @@
+//! The release of one value. The order of security steps stands here, once, top to bottom:
+//! load, decide, record durably, then decrypt, then answer.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::caller::Caller;
+use super::error::VaultError;
+use super::memory::SealedCredential;
+use super::recorder::{Intent, Item, Recorded, Recorder, Refusal};
+use super::{MOST_TRIES, Vault};
+use crate::audit::{Kind, Subject};
+use crate::crypto::{Kek, KekRef, PayloadRef};
+use crate::model::{
+    CredentialId, CredentialKind, EnvironmentId, KekId, RoleId, RoleRef, Timestamp, VersionState,
+};
+use crate::policy::{self, Decision};
+use crate::secret::Secret;
+use crate::store::{ClientRow, CredentialRow, KekRow, VersionRow};
+
+/// The answer to a request for one value.
+pub enum ReleaseAnswer {
+    /// The value.
+    Value {
+        /// The JSON entry, with the value in it.
+        body: Secret,
+        /// The weak ETag of what was released.
+        etag: String,
+        /// To be told how sending it ended.
+        delivery: Delivery,
+    },
+    /// The caller has it already; nothing was released.
+    Unchanged {
+        /// The weak ETag.
+        etag: String,
+    },
+}
+
+/// Tells the audit log how an answer ended. Dropped without [`Delivery::sent`], it was broken off.
+pub struct Delivery {
+    recorder: Recorder,
+    recorded: Recorded,
+    sent: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(recorder: Recorder, recorded: Recorded) -> Self {
+        Self {
+            recorder,
+            recorded,
+            sent: false,
+        }
+    }
+
+    /// The whole answer was handed to the connection.
+    pub fn sent(&mut self) {
+        self.sent = true;
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.recorder.outcome(&self.recorded, self.sent);
+    }
+}
+
+impl Vault {
+    /// Releases one credential to a workload: its active version, or a `previous` one by number.
+    /// `credential` is `None` when what was asked for cannot be an id; that takes the same steps.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] when it is not there or not the caller's, without a difference;
+    /// [`VaultError::Unauthenticated`] when the caller is gone or its assertion was used before;
+    /// [`VaultError::Unavailable`] when it cannot be recorded: then nothing was decrypted.
+    pub async fn release(
+        &self,
+        caller: Caller,
+        credential: Option<CredentialId>,
+        number: Option<i64>,
+        if_none_match: Option<&str>,
+    ) -> Result<ReleaseAnswer, VaultError> {
+        let mut caller = caller;
+        for _ in 0..MOST_TRIES {
+            // Load.
+            let kept = match number {
+                None => credential.and_then(|id| self.memory.credential(id)),
+                Some(_) => None,
+            };
+            let what = match &kept {
+                Some(sealed) => Some(sealed.access()),
+                None => Box::pin(self.read_access(credential)).await?,
+            };
+
+            // Decide.
+            let what = what
+                .as_ref()
+                .map(|(home, readers)| (*home, readers.as_slice()));
+            let role = match policy::may_have_value(&caller.principal, what) {
+                Decision::Release(role) => role,
+                Decision::Deny(reason) => {
+                    // What is in memory takes no read; what is not there takes one. Whoever may not
+                    // have it must not be able to tell the two apart.
+                    if kept.is_some() {
+                        Box::pin(self.read_access(credential)).await?;
+                    }
+                    Box::pin(self.deny_release(&caller, credential, reason.as_str())).await?;
+                    return Err(VaultError::NotFound);
+                }
+            };
+            let sealed = match kept {
+                Some(sealed) => Some(sealed),
+                None => Box::pin(self.load(credential, number)).await?,
+            };
+            let Some(sealed) = sealed else {
+                Box::pin(self.deny_release(&caller, credential, "not-there")).await?;
+                return Err(VaultError::NotFound);
+            };
+            let (workload, _, roles) = caller.workload()?;
+            let etag = self.etag_of_one(&caller, &sealed, number);
+            if if_none_match.is_some_and(|header| matches_etag(header, &etag)) {
+                self.spend(&caller).await?;
+                self.recorder.unchanged(workload);
+                return Ok(ReleaseAnswer::Unchanged { etag });
+            }
+
+            // Record durably.
+            let intent = Intent {
+                workload,
+                key: caller.principal.key(),
+                request: caller.request,
+                items: vec![Item {
+                    credential: sealed.credential.id,
+                    version: sealed.version.id,
+                    number: sealed.version.number,
+                }],
+                assertion: caller.assertion,
+                generation: caller.generation,
+            };
+            let recorded = match self.recorder.intent(intent).await {
+                Ok(recorded) => recorded,
+                Err(Refusal::Moved) => {
+                    caller = Box::pin(self.identify_again(&caller)).await?;
+                    continue;
+                }
+                Err(Refusal::Replayed) => return Err(VaultError::Unauthenticated),
+                Err(Refusal::Unavailable(what)) => return Err(VaultError::Unavailable(what)),
+            };
+            let delivery = Delivery::new(self.recorder.clone(), recorded);
+
+            // Then decrypt.
+            let parts = SealedParts {
+                credential: &sealed.credential,
+                version: &sealed.version,
+                payload: &sealed.payload,
+                wrap: sealed
+                    .wraps
+                    .iter()
+                    .find(|wrap| wrap.0 == role)
+                    .map(|wrap| (wrap.1, &wrap.2[..])),
+                role,
+            };
+            let fields = self.open_value(&parts).await?;
+
+            // Then answer.
+            let role = roles.iter().find(|known| known.id == role);
+            let role = role.ok_or(VaultError::Internal("role"))?;
+            let environment = caller.environment_name()?;
+            let body = self.entry(
+                &sealed.credential,
+                &sealed.client,
+                &sealed.version,
+                role,
+                environment,
+                &fields,
+            );
+            return Ok(ReleaseAnswer::Value {
+                body,
+                etag,
+                delivery,
+            });
+        }
+        Err(VaultError::Unavailable("the policy keeps changing"))
+    }
+
+    /// Records that a workload was refused a value.
+    async fn deny_release(
+        &self,
+        caller: &Caller,
+        credential: Option<CredentialId>,
+        reason: &'static str,
+    ) -> Result<(), VaultError> {
+        let subjects = credential.map(Subject::from).into_iter().collect();
+        self.deny(caller, Kind::ReleaseDenied, subjects, reason)
+            .await
+    }
+
+    /// Where a credential belongs and which roles may read it. The same reads are made whether it is
+    /// there or not, and even when what was asked for cannot be an id.
+    async fn read_access(
+        &self,
+        credential: Option<CredentialId>,
+    ) -> Result<Option<(EnvironmentId, Vec<RoleId>)>, VaultError> {
+        let id = credential.unwrap_or(CredentialId::from_bytes([0; 16]));
+        let mut tx = self.db.read().await?;
+        let row = tx.credential(id).await?;
+        let readers = tx.credential_roles(id).await?;
+        Ok(row.map(|row| (row.environment_id, readers)))
+    }
+
+    /// The sealed credential from the database, if it has a version that can be released.
+    async fn load(
+        &self,
+        credential: Option<CredentialId>,
+        number: Option<i64>,
+    ) -> Result<Option<Arc<SealedCredential>>, VaultError> {
+        let Some(id) = credential else {
+            return Ok(None);
+        };
+        let generation = self.memory.generation();
+        let mut tx = self.db.read().await?;
+        let Some(credential) = tx.credential(id).await? else {
+            return Ok(None);
+        };
+        let client = match self.memory.client(credential.client_id) {
+            Some(client) => client,
+            None => {
+                let Some(client) = tx.client(credential.client_id).await? else {
+                    return Ok(None);
+                };
+                let client = Arc::new(client);
+                self.memory.keep_client(generation, &client);
+                client
+            }
+        };
+        let version = match number {
+            None => tx.active_version(id).await?,
+            Some(number) => tx.version(id, number).await?,
+        };
+        let Some(version) = version.filter(|version| version.state.is_releasable()) else {
+            return Ok(None);
+        };
+        let Some(payload) = tx.payload(version.id).await? else {
+            return Ok(None);
+        };
+        let readers = tx.credential_roles(id).await?;
+        let wraps = tx.wraps(version.id).await?;
+        let wraps = wraps
+            .into_iter()
+            .map(|wrap| (wrap.role_id, wrap.kek_id, wrap.wrapped))
+            .collect();
+        let sealed = Arc::new(SealedCredential {
+            credential,
+            client,
+            readers,
+            version,
+            payload,
+            wraps,
+        });
+        if sealed.version.state == VersionState::Active {
+            self.memory.keep_credential(generation, &sealed);
+        }
+        Ok(Some(sealed))
+    }
+
+    /// Opens a value: KEK, DEK, payload. A row that does not open is an alarm.
+    pub(super) async fn open_value(&self, sealed: &SealedParts<'_>) -> Result<Secret, VaultError> {
+        let opened = self.try_open_value(sealed).await;
+        if let Err(VaultError::Internal(_)) = &opened {
+            metrics::counter!("strongroom_unopenable_total").increment(1);
+            tracing::error!(
+                credential = %sealed.credential.id, version = sealed.version.number,
+                "a sealed credential could not be opened: it was altered, or put in another's place"
+            );
+        }
+        opened
+    }
+
+    async fn try_open_value(&self, sealed: &SealedParts<'_>) -> Result<Secret, VaultError> {
+        let (kek_id, wrapped) = sealed
+            .wrap
+            .ok_or(VaultError::Internal("no wrapped key for this role"))?;
+        let kek = self.kek(kek_id, sealed.credential, sealed.role).await?;
+        let number = u64::try_from(sealed.version.number).unwrap_or(0);
+        let dek = self
+            .keyring
+            .unwrap_dek(&kek, sealed.credential.id, number, wrapped)?;
+        let payload = PayloadRef {
+            environment: sealed.credential.environment_id,
+            credential: sealed.credential.id,
+            version: number,
+            version_id: sealed.version.id,
+        };
+        Ok(self.keyring.open_payload(&dek, payload, sealed.payload)?)
+    }
+
+    /// The KEK with this id, opened when it is first needed. What it is bound to comes from the
+    /// credential and the role, not from the KEK's own row.
+    pub(super) async fn kek(
+        &self,
+        id: KekId,
+        credential: &CredentialRow,
+        role: RoleId,
+    ) -> Result<Arc<Kek>, VaultError> {
+        let row = match self.memory.kek(id) {
+            Some(row) => row,
+            None => Box::pin(self.read_kek(id)).await?,
+        };
+        let reference = KekRef {
+            id,
+            generation: u32::try_from(row.generation).unwrap_or(0),
+            environment: credential.environment_id,
+            role,
+        };
+        let now = self.clock.now();
+        self.keyring
+            .kek(reference, now, || {
+                Ok::<_, std::convert::Infallible>(&row.wrapped)
+            })
+            .map_err(|_| VaultError::Internal("a KEK could not be opened"))
+    }
+
+    async fn read_kek(&self, id: KekId) -> Result<Arc<KekRow>, VaultError> {
+        let generation = self.memory.generation();
+        let row = self.db.read().await?.kek(id).await?;
+        let row = Arc::new(row.ok_or(VaultError::Internal("a KEK is missing"))?);
+        self.memory.keep_kek(generation, &row);
+        Ok(row)
+    }
+
+    fn etag_of_one(
+        &self,
+        caller: &Caller,
+        sealed: &SealedCredential,
+        number: Option<i64>,
+    ) -> String {
+        self.etag(
+            caller,
+            &["one", &sealed.credential.id.to_string(), &text_of(number)],
+            &[&sealed.version.id.to_bytes()],
+        )
+    }
+
+    /// A weak ETag: a MAC over principal, filters and the ids of what is released, never over
+    /// values (RFC 9110, 8.8.1).
+    pub(super) fn etag(&self, caller: &Caller, filters: &[&str], versions: &[&[u8]]) -> String {
+        let principal = caller.principal.id().to_string();
+        let mut fields = vec![principal.as_bytes()];
+        let count = (filters.len() as u64).to_be_bytes();
+        fields.push(&count);
+        fields.extend(filters.iter().map(|filter| filter.as_bytes()));
+        fields.extend(versions);
+        let mac = self.etag_mac.tag("release", &fields);
+        format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&mac[..16]))
+    }
+
+    /// One entry of a release: what is known of the credential, and its fields as they were sealed.
+    pub(super) fn entry(
+        &self,
+        credential: &CredentialRow,
+        client: &ClientRow,
+        version: &VersionRow,
+        role: &RoleRef,
+        environment: &str,
+        fields: &Secret,
+    ) -> Secret {
+        let mut flags = Vec::new();
+        if version
+            .expires_at
+            .is_some_and(|expires_at| expires_at <= self.clock.now())
+        {
+            flags.push("expired");
+        }
+        if version.compromised_at.is_some() {
+            flags.push("compromised");
+        }
+        let head = EntryHead {
+            id: credential.id,
+            client: EntryClient {
+                id: client.id,
+                name: client.name.as_str(),
+                slug: client.slug.as_str(),
+            },
+            label: credential.label.as_str(),
+            kind: credential.kind,
+            environment,
+            role: role.name.as_str(),
+            version: version.number,
+            state: version.state,
+            expires_at: version.expires_at,
+            flags,
+        };
+        // Long enough for the head, so that the value is written once and never moved.
+        let mut body = Vec::with_capacity(fields.len() + 1536);
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut body, &head);
+        body.pop();
+        body.extend_from_slice(b",\"fields\":");
+        body.extend_from_slice(fields.expose_secret());
+        body.push(b'}');
+        Secret::new(body)
+    }
+}
+
+/// What is needed to open one value.
+pub(super) struct SealedParts<'a> {
+    pub credential: &'a CredentialRow,
+    pub version: &'a VersionRow,
+    pub payload: &'a [u8],
+    pub wrap: Option<(KekId, &'a [u8])>,
+    pub role: RoleId,
+}
+
+#[derive(Serialize)]
+struct EntryHead<'a> {
+    id: CredentialId,
+    client: EntryClient<'a>,
+    label: &'a str,
+    kind: CredentialKind,
+    environment: &'a str,
+    role: &'a str,
+    version: i64,
+    state: VersionState,
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    flags: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct EntryClient<'a> {
+    id: crate::model::ClientId,
+    name: &'a str,
+    slug: &'a str,
+}
+
+pub(super) fn text_of(number: Option<i64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+/// Whether `If-None-Match` names this ETag, by weak comparison (RFC 9110, 13.1.2).
+pub(super) fn matches_etag(header: &str, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    header.split(',').any(|tag| opaque(tag) == opaque(etag))
+}

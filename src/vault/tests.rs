@@ -1,0 +1,9 @@
+//! The vault as a whole, on a real database.
+
+mod forged;
+mod principals;
+mod release;
+mod revocation;
+mod set_back;
+mod swapped;
+mod versions;

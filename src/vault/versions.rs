@@ -1,0 +1,538 @@
+//! Versions of a credential: taking a value in, sealing it, and what becomes of it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Vault;
+use super::caller::Caller;
+use super::credentials::{CredentialView, credential_view, touch_credential};
+use super::error::{FieldError, VaultError};
+use super::holds::holders_of;
+use super::recorder::{Changed, Draft};
+use crate::audit::{Detail, Kind, Subject};
+use crate::crypto::{Kek, KekRef, Keyring, PayloadRef};
+use crate::model::{
+    CredentialId, DisplayName, ExpirySource, KekId, Permission, Precision, RoleId, Timestamp,
+    Verification, VersionId, VersionState,
+};
+use crate::providers::{self, Fields};
+use crate::random::Random;
+use crate::secret::SecretKey;
+use crate::store::{CredentialRow, FingerprintRow, KekRow, Tx, VersionRow, WrapRow};
+
+/// A value to be sealed as a new version.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewVersion {
+    /// The fields that the credential's kind has.
+    pub fields: Fields,
+    /// When the value expires: a date, which means 00:00 UTC of it, or a time.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Activate it at once, unverified.
+    #[serde(default)]
+    pub activate: Option<Reason>,
+}
+
+/// Why an operator does something by hand.
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// For whoever looks at it later.
+    pub reason: DisplayName,
+}
+
+/// How a version is retired.
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retire {
+    /// Why; needed to override holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<DisplayName>,
+    /// Retire it although a live workload still holds it.
+    #[serde(default)]
+    pub override_holds: bool,
+}
+
+/// One value of a credential, without the value.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Version)]
+pub struct VersionView {
+    /// Its id.
+    pub id: VersionId,
+    /// Its number within the credential.
+    pub number: i64,
+    /// Where it stands.
+    pub state: VersionState,
+    /// Who vouches that it works.
+    pub verification: Verification,
+    /// When it expires, if anybody said.
+    pub expires_at: Option<Timestamp>,
+    /// How exactly that is known.
+    pub expires_precision: Option<Precision>,
+    /// Who said so.
+    pub expires_source: Option<ExpirySource>,
+    /// That nobody said when it expires: it will fail on a day that nobody knows.
+    pub no_expiry: bool,
+    /// Since when it counts as known to others.
+    pub compromised_at: Option<Timestamp>,
+    /// When it was taken in.
+    pub created_at: Timestamp,
+    /// When its state last changed.
+    pub state_changed_at: Timestamp,
+    /// Why an operator put it into its state.
+    pub reason: Option<String>,
+}
+
+impl From<VersionRow> for VersionView {
+    fn from(row: VersionRow) -> Self {
+        Self {
+            id: row.id,
+            number: row.number,
+            state: row.state,
+            verification: row.verification,
+            no_expiry: row.expires_at.is_none(),
+            expires_at: row.expires_at,
+            expires_precision: row.expires_precision,
+            expires_source: row.expires_source,
+            compromised_at: row.compromised_at,
+            created_at: row.created_at,
+            state_changed_at: row.state_changed_at,
+            reason: row.reason,
+        }
+    }
+}
+
+/// Opens the newest KEK of a role and environment, making the first one when there is none.
+async fn newest_kek(
+    tx: &mut Tx,
+    credential: &CredentialRow,
+    role: RoleId,
+    keyring: &Keyring,
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<(Arc<Kek>, Option<Draft>), VaultError> {
+    let environment = credential.environment_id;
+    let (row, made) = match tx.newest_kek(role, environment).await? {
+        Some(row) => (row, None),
+        None => {
+            let id = KekId::generate(now, random)?;
+            let reference = KekRef {
+                id,
+                generation: 1,
+                environment,
+                role,
+            };
+            let row = KekRow {
+                id,
+                role_id: role,
+                environment_id: environment,
+                generation: 1,
+                root_generation: i64::from(keyring.root().generation()),
+                wrapped: keyring.create_kek(reference, random)?,
+                created_at: now,
+            };
+            tx.insert_kek(&row).await?;
+            let subjects: [Subject; 3] = [id.into(), role.into(), environment.into()];
+            (row, Some(Draft::of(Kind::KekCreated).about(subjects)))
+        }
+    };
+    let generation = u32::try_from(row.generation).unwrap_or(0);
+    let reference = KekRef {
+        id: row.id,
+        generation,
+        environment,
+        role,
+    };
+    let open = keyring.kek(reference, now, || {
+        Ok::<_, std::convert::Infallible>(&row.wrapped)
+    });
+    let kek = open.map_err(|_| VaultError::Internal("a KEK could not be opened"))?;
+    Ok((kek, made))
+}
+
+/// Wraps the DEK of every live version of a credential for one more role. Returns the records of
+/// keys that had to be made.
+pub(super) async fn rewrap_for(
+    tx: &mut Tx,
+    credential: &CredentialRow,
+    role: RoleId,
+    keyring: &Keyring,
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<Vec<Draft>, VaultError> {
+    let (kek, made) = newest_kek(tx, credential, role, keyring, random, now).await?;
+    for version in tx.versions(credential.id).await? {
+        let Some(old) = tx.wraps(version.id).await?.into_iter().next() else {
+            continue;
+        };
+        let number = u64::try_from(version.number).unwrap_or(0);
+        let row = tx
+            .kek(old.kek_id)
+            .await?
+            .ok_or(VaultError::Internal("a KEK is missing"))?;
+        let reference = KekRef {
+            id: row.id,
+            generation: u32::try_from(row.generation).unwrap_or(0),
+            environment: credential.environment_id,
+            role: old.role_id,
+        };
+        let open = keyring.kek(reference, now, || {
+            Ok::<_, std::convert::Infallible>(&row.wrapped)
+        });
+        let open = open.map_err(|_| VaultError::Internal("a KEK could not be opened"))?;
+        let dek = keyring.unwrap_dek(&open, credential.id, number, &old.wrapped)?;
+        let wrapped = keyring.wrap_dek(&kek, credential.id, number, &dek, random)?;
+        let kek_id = kek.reference().id;
+        tx.insert_wrap(&WrapRow {
+            version_id: version.id,
+            role_id: role,
+            kek_id,
+            wrapped,
+        })
+        .await?;
+    }
+    Ok(made.into_iter().collect())
+}
+
+/// Makes a pending or previous version the active one; the one that was becomes `previous`.
+async fn activate(
+    tx: &mut Tx,
+    credential: CredentialId,
+    number: i64,
+    reason: &DisplayName,
+    now: Timestamp,
+) -> Result<(), VaultError> {
+    let mut version = tx
+        .version(credential, number)
+        .await?
+        .ok_or(VaultError::NotFound)?;
+    let from = version.state;
+    if from
+        .change_to(VersionState::Active, version.compromised_at.is_some())
+        .is_err()
+    {
+        return Err(VaultError::Conflict(match from {
+            VersionState::Active => "this version is the active one already",
+            VersionState::Previous => {
+                "this version is compromised and cannot become active again: add a new version"
+            }
+            _ => "this version is at its end and cannot become active: add a new version",
+        }));
+    }
+    // First out with the old one: there is never more than one active version.
+    if let Some(mut old) = tx.active_version(credential).await? {
+        old.state = VersionState::Previous;
+        old.state_changed_at = now;
+        if !tx.update_version(&mut old, VersionState::Active).await? {
+            return Err(VaultError::Changed);
+        }
+    }
+    version.state = VersionState::Active;
+    version.state_changed_at = now;
+    if version.verification == Verification::None {
+        version.verification = Verification::Operator;
+    }
+    version.reason = Some(reason.as_str().to_owned());
+    if !tx.update_version(&mut version, from).await? {
+        return Err(VaultError::Changed);
+    }
+    Ok(())
+}
+
+fn numbered(credential: CredentialId, number: i64) -> Subject {
+    Subject::Numbered(credential, u64::try_from(number).unwrap_or(0))
+}
+
+impl Vault {
+    /// Seals a value as a new version of a credential. It is `pending` unless it is to be activated
+    /// at once.
+    ///
+    /// # Errors
+    /// The credential is not there, or the fields are not what its kind has; see [`VaultError`].
+    pub async fn add_version(
+        &self,
+        caller: &Caller,
+        id: CredentialId,
+        new: NewVersion,
+    ) -> Result<VersionView, VaultError> {
+        self.authorise_quietly(caller, Permission::WriteCredentials)
+            .await?;
+        let now = self.clock.now();
+        let credential = self.db.read().await?.credential(id).await?;
+        let credential = credential.ok_or(VaultError::NotFound)?;
+        let problems = providers::check(credential.kind, &new.fields);
+        let mut errors: Vec<FieldError> = problems
+            .into_iter()
+            .map(|problem| FieldError {
+                field: match problem.field.is_empty() {
+                    true => "fields".into(),
+                    false => format!("fields.{}", problem.field).into(),
+                },
+                rule: problem.rule.into(),
+            })
+            .collect();
+        let expiry = match new
+            .expires_at
+            .as_deref()
+            .map(Timestamp::parse_with_precision)
+        {
+            None => None,
+            Some(Ok(expiry)) => Some(expiry),
+            Some(Err(error)) => {
+                let rule = error.to_string().into();
+                errors.push(FieldError {
+                    field: "expires_at".into(),
+                    rule,
+                });
+                None
+            }
+        };
+        if !errors.is_empty() {
+            return Err(VaultError::Invalid(errors));
+        }
+
+        let version_id = VersionId::generate(now, self.random.as_ref())?;
+        let fingerprints = self.fingerprints(&credential, version_id, &new.fields);
+        let plaintext = new.fields.to_canonical_json();
+        let dek = SecretKey::generate(self.random.as_ref())?;
+        let (keyring, random) = (self.keyring.clone(), self.random.clone());
+        let added = caller.draft(Kind::VersionAdded);
+        let activated = caller.draft(Kind::VersionActivated);
+        self.change(caller, Permission::WriteCredentials, move |tx| {
+            Box::pin(async move {
+                let credential = touch_credential(tx, id, None, |_| ()).await?;
+                let number = tx.newest_version_number(id).await? + 1;
+                let payload = PayloadRef {
+                    environment: credential.environment_id,
+                    credential: id,
+                    version: u64::try_from(number).unwrap_or(0),
+                    version_id,
+                };
+                let sealed = keyring.seal_payload(&dek, payload, &plaintext, random.as_ref())?;
+                let row = VersionRow {
+                    id: version_id,
+                    credential_id: id,
+                    number,
+                    state: VersionState::Pending,
+                    verification: Verification::None,
+                    expires_at: expiry.map(|(at, _)| at),
+                    expires_precision: expiry.map(|(_, precision)| precision),
+                    expires_source: expiry.map(|_| ExpirySource::Declared),
+                    compromised_at: None,
+                    created_at: now,
+                    state_changed_at: now,
+                    reason: None,
+                    mac: Vec::new(),
+                };
+                tx.insert_version(row, &sealed).await?;
+                tx.insert_fingerprints(&fingerprints).await?;
+                let mut records = vec![added.about([numbered(id, number), version_id.into()])];
+                for role in tx.credential_roles(id).await? {
+                    let (kek, made) =
+                        newest_kek(tx, &credential, role, &keyring, random.as_ref(), now).await?;
+                    records.extend(made);
+                    let version = u64::try_from(number).unwrap_or(0);
+                    let wrapped = keyring.wrap_dek(&kek, id, version, &dek, random.as_ref())?;
+                    let kek_id = kek.reference().id;
+                    tx.insert_wrap(&WrapRow {
+                        version_id,
+                        role_id: role,
+                        kek_id,
+                        wrapped,
+                    })
+                    .await?;
+                }
+                let mut subjects = Vec::new();
+                if let Some(Reason { reason }) = &new.activate {
+                    activate(tx, id, number, reason, now).await?;
+                    records.push(activated.about([numbered(id, number), version_id.into()]));
+                    subjects.push(id.to_string());
+                }
+                let row = tx.version(id, number).await?;
+                let value = row
+                    .ok_or(VaultError::Internal("a version vanished"))?
+                    .into();
+                Ok(Changed {
+                    value,
+                    records,
+                    subjects,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Keyed fingerprints of the secret fields: the same value gives the same fingerprint in every
+    /// credential of this deployment, and none without its key.
+    fn fingerprints(
+        &self,
+        credential: &CredentialRow,
+        version_id: VersionId,
+        fields: &Fields,
+    ) -> Vec<FingerprintRow> {
+        let secret = |name: &&str| providers::is_secret(credential.kind, name);
+        let names = fields.names().filter(secret);
+        names
+            .filter_map(|name| {
+                let value = fields.get(name)?.expose_secret();
+                let fingerprint = self.fingerprint_mac.tag("value", &[value]).to_vec();
+                Some(FingerprintRow {
+                    version_id,
+                    field: name.to_owned(),
+                    fingerprint,
+                })
+            })
+            .collect()
+    }
+
+    /// Activates a version by hand. The one that was active becomes `previous`.
+    ///
+    /// # Errors
+    /// It is not there, the credential has changed, or its state does not allow it; see
+    /// [`VaultError`].
+    pub async fn activate_version(
+        &self,
+        caller: &Caller,
+        id: CredentialId,
+        number: i64,
+        expected: i64,
+        reason: Reason,
+    ) -> Result<CredentialView, VaultError> {
+        let now = self.clock.now();
+        let record = caller
+            .draft(Kind::VersionActivated)
+            .about([numbered(id, number)]);
+        self.change(caller, Permission::WriteCredentials, move |tx| {
+            Box::pin(async move {
+                let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
+                activate(tx, id, number, &reason.reason, now).await?;
+                let value = credential_view(tx, row, now).await?;
+                Ok(Changed {
+                    value,
+                    records: vec![record],
+                    subjects: vec![id.to_string()],
+                })
+            })
+        })
+        .await
+    }
+
+    /// Rejects a pending version and destroys its DEK.
+    ///
+    /// # Errors
+    /// It is not there, the credential has changed, or it is not pending; see [`VaultError`].
+    pub async fn reject_version(
+        &self,
+        caller: &Caller,
+        id: CredentialId,
+        number: i64,
+        expected: i64,
+        reason: Reason,
+    ) -> Result<CredentialView, VaultError> {
+        let now = self.clock.now();
+        let record = caller
+            .draft(Kind::VersionRejected)
+            .about([numbered(id, number)]);
+        self.change(caller, Permission::WriteCredentials, move |tx| {
+            Box::pin(async move {
+                let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
+                let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
+                end(
+                    tx,
+                    version,
+                    VersionState::Rejected,
+                    Some(reason.reason),
+                    now,
+                )
+                .await?;
+                let value = credential_view(tx, row, now).await?;
+                Ok(Changed {
+                    value,
+                    records: vec![record],
+                    subjects: vec![id.to_string()],
+                })
+            })
+        })
+        .await
+    }
+
+    /// Retires a version: its wrapped DEKs are destroyed, the record stays. Refused while a live
+    /// workload holds it, unless an operator overrides that with a reason.
+    ///
+    /// # Errors
+    /// It is not there, the credential has changed, it is held, or at its end; see [`VaultError`].
+    pub async fn retire_version(
+        &self,
+        caller: &Caller,
+        id: CredentialId,
+        number: i64,
+        expected: i64,
+        how: Retire,
+    ) -> Result<CredentialView, VaultError> {
+        if how.override_holds && how.reason.is_none() {
+            let rule = "is required when holds are overridden: say why";
+            return Err(VaultError::invalid("reason", rule));
+        }
+        let now = self.clock.now();
+        let record = caller
+            .draft(Kind::VersionRetired)
+            .about([numbered(id, number)]);
+        self.change(caller, Permission::WriteCredentials, move |tx| {
+            Box::pin(async move {
+                let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
+                let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
+                let held = !holders_of(tx, id, number).await?.is_empty();
+                if held && !how.override_holds {
+                    return Err(VaultError::Conflict(
+                        "a live workload still holds this version: see its holds, wait until each \
+                         reports another version in use, or override with a reason",
+                    ));
+                }
+                let overridden = i64::from(held);
+                end(tx, version, VersionState::Retired, how.reason, now).await?;
+                let record = record.with("holds_overridden", Detail::Number(overridden));
+                let value = credential_view(tx, row, now).await?;
+                Ok(Changed {
+                    value,
+                    records: vec![record],
+                    subjects: vec![id.to_string()],
+                })
+            })
+        })
+        .await
+    }
+}
+
+/// Brings a version to an end state and destroys what could open it.
+async fn end(
+    tx: &mut Tx,
+    mut version: VersionRow,
+    to: VersionState,
+    reason: Option<DisplayName>,
+    now: Timestamp,
+) -> Result<(), VaultError> {
+    let from = version.state;
+    if from
+        .change_to(to, version.compromised_at.is_some())
+        .is_err()
+    {
+        return Err(VaultError::Conflict(match to {
+            VersionState::Rejected => "only a pending version can be rejected",
+            _ => "this version is at its end already",
+        }));
+    }
+    version.state = to;
+    version.state_changed_at = now;
+    if let Some(reason) = reason {
+        version.reason = Some(reason.as_str().to_owned());
+    }
+    if !tx.update_version(&mut version, from).await? {
+        return Err(VaultError::Changed);
+    }
+    tx.delete_wraps(version.id).await?;
+    tx.delete_payload(version.id).await?;
+    Ok(())
+}

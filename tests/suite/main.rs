@@ -1,0 +1,19 @@
+//! The service from outside: the real program over real sockets, every story on SQLite and on
+//! PostgreSQL.
+
+#[path = "../support/postgres.rs"]
+mod postgres;
+mod support;
+
+mod audit;
+mod bad_input;
+mod canaries;
+mod crash;
+mod faults;
+mod first_minutes;
+mod health;
+mod identity;
+mod large_bundle;
+mod production;
+mod release;
+mod tampering;
