@@ -110,7 +110,7 @@ fn init_and_serve(backend: Backend) {
     second.arg("--identity-file").arg(home.join("identity"));
     second
         .arg("--config")
-        .arg(home.join("b.toml"))
+        .arg(home.join("more").join("b.toml"))
         .arg("--data")
         .arg(home.join("data"));
     assert!(refused(second).contains("not empty"));
