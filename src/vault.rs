@@ -13,6 +13,7 @@ mod credentials;
 mod error;
 mod holds;
 mod initialise;
+mod issue;
 mod keys;
 mod memory;
 mod names;

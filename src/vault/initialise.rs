@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::caller::own_spiffe_id;
+use super::issue::IssuingAuthority;
 use super::open::OpenError;
 use super::principal_keys::{blank_key, key_record};
 use super::recorder::{AnyChange, ChangeReply, Changed, Draft};
@@ -15,7 +15,7 @@ use crate::crypto::{
 };
 use crate::identity::certificate::CertificateFacts;
 use crate::identity::public_key::PublicKey;
-use crate::identity::spiffe::{SpiffeId, TrustDomain};
+use crate::identity::spiffe::TrustDomain;
 use crate::model::{
     AuthorityId, DisplayName, KeyForm, KeyId, OperatorId, OperatorRole, PrincipalId, ServiceKeyId,
     Timestamp,
@@ -25,6 +25,9 @@ use crate::random::Random;
 use crate::store::{
     AuthorityOrigin, AuthorityRow, Database, DeploymentRow, OperatorRow, RootKeyRow, ServiceKeyRow,
 };
+
+/// How long the first operator's certificate is valid, in seconds: a year.
+const FIRST_LIFETIME: i64 = 365 * 24 * 60 * 60;
 
 /// What it takes to make a deployment.
 pub struct Initialise<'a> {
@@ -234,7 +237,7 @@ impl Vault {
         let principal = PrincipalId::Operator(operator.id);
         let key_id = KeyId::generate(now, random)?;
         let mut row = blank_key(key_id, principal, KeyForm::Ed25519, now);
-        let mut certificate = None;
+        let mut issued = None;
         match key.read(now)? {
             Read::Certificate(facts) => {
                 row.form = KeyForm::PinnedCertificate;
@@ -247,25 +250,19 @@ impl Vault {
                 row.public_key = Some(key.spki_der().to_vec());
             }
             Read::Request(key) => {
-                let spiffe_id = own_spiffe_id(&self.deployment, principal);
-                let id: SpiffeId = spiffe_id
-                    .parse()
-                    .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
-                let issued = issuer
-                    .issue_client(&key, &id, 365 * 24 * 60 * 60, now, random)
-                    .map_err(failed)?;
                 row.form = KeyForm::IssuedCertificate;
-                row.spki_sha256 = Some(issued.spki.0.to_vec());
-                row.authority_id = Some(authority.id);
-                row.spiffe_id = Some(spiffe_id);
-                row.expires_at = Some(issued.not_after);
-                certificate = Some(issued.pem);
+                let own = IssuingAuthority {
+                    id: authority.id,
+                    issuer: &issuer,
+                    deployment: &self.deployment,
+                };
+                issued = Some(own.issue(principal, &key, FIRST_LIFETIME, now, random)?);
             }
         }
         let done = Bootstrapped {
             operator: operator.id,
             key: key_id,
-            certificate,
+            certificate: issued.as_ref().map(|issued| issued.certificate.pem.clone()),
             authority: issuer.certificate_pem(),
         };
         let run: AnyChange = Box::new(move |tx| {
@@ -289,7 +286,10 @@ impl Vault {
                 }
                 tx.insert_authority(authority).await?;
                 tx.insert_operator(operator).await?;
-                tx.insert_key(row).await?;
+                match &issued {
+                    Some(issued) => issued.register(tx, row).await?,
+                    None => tx.insert_key(row).await?,
+                };
                 let subjects = vec![super::memory::EVERYTHING.to_owned()];
                 Ok(Changed {
                     value: (),

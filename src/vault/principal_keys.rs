@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Vault;
-use super::caller::{Caller, own_spiffe_id};
+use super::caller::Caller;
 use super::error::VaultError;
 use super::operators::{another_tech_ops_remains, operator_view};
 use super::recorder::{Changed, Draft};
@@ -227,20 +227,11 @@ impl Vault {
                 row.public_key = Some(key.spki_der().to_vec());
             }
             Parsed::Request(key, lifetime) => {
-                let spiffe_id = own_spiffe_id(&self.deployment, principal);
-                let parsed: SpiffeId = spiffe_id
-                    .parse()
-                    .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
-                let (authority, issuer) = self.own_issuer().await?;
-                let certificate = issuer
-                    .issue_client(&key, &parsed, lifetime, now, self.random.as_ref())
-                    .map_err(|_| VaultError::Internal("issuing a certificate failed"))?;
                 row.form = KeyForm::IssuedCertificate;
-                row.spki_sha256 = Some(certificate.spki.0.to_vec());
-                row.authority_id = Some(authority);
-                row.spiffe_id = Some(spiffe_id);
-                row.expires_at = Some(certificate.not_after);
-                issued = Some((certificate.pem, issuer.certificate_pem()));
+                issued = Some(
+                    self.issue_client_certificate(principal, &key, lifetime, now)
+                        .await?,
+                );
             }
             Parsed::Spiffe(spiffe_id, authority) => {
                 row.form = KeyForm::Spiffe;
@@ -255,11 +246,14 @@ impl Vault {
                 if row.form == KeyForm::Spiffe {
                     check_spiffe_authority(tx, &row).await?;
                 }
-                let row = tx.insert_key(row).await.map_err(key_taken)?;
-                let mut value = KeyView::from(row);
-                if let Some((certificate, chain)) = issued {
-                    value.certificate = Some(certificate);
-                    value.chain = Some(chain);
+                let row = match &issued {
+                    Some(issued) => issued.register(tx, row).await,
+                    None => tx.insert_key(row).await,
+                };
+                let mut value = KeyView::from(row.map_err(key_taken)?);
+                if let Some(issued) = issued {
+                    value.certificate = Some(issued.certificate.pem);
+                    value.chain = Some(issued.chain);
                 }
                 let subjects = vec![id.to_string(), principal.to_string()];
                 Ok(Changed {
