@@ -181,55 +181,80 @@ pub fn consistency_proof(leaves: &[Hash], old: usize) -> Option<Vec<Hash>> {
         .then(|| subproof(leaves, old, true))
 }
 
-/// Whether `proof` shows that the log with `new_root` at `new` leaves only appended to the one
-/// with `old_root` at `old` leaves (RFC 9162 section 2.1.4.2). Equal sizes need equal roots and an
-/// empty proof; the empty tree is the beginning of every tree.
+/// Why a proof does not show that a log only grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsistencyError {
+    /// The later tree has fewer leaves than the earlier one: something was cut off.
+    #[error("the later size is below the earlier one")]
+    Shrunk,
+    /// The proof has more or fewer hashes than these two sizes need.
+    #[error("the proof does not have the length that the two sizes need")]
+    Length,
+    /// Put together, the proof does not give the earlier root: what was there has changed.
+    #[error("the proof does not lead to the earlier root")]
+    EarlierRoot,
+    /// Put together, the proof does not give the later root.
+    #[error("the proof does not lead to the later root")]
+    LaterRoot,
+}
+
+/// Checks that `proof` shows that the log with `to_root` at `to` leaves only appended to the one
+/// with `from_root` at `from` leaves (RFC 9162 section 2.1.4.2, whose proofs are those of RFC 6962
+/// section 2.1.2). Equal sizes need equal roots and an empty proof; the empty tree is the beginning
+/// of every tree. The roots have to come from signed heads: a proof says nothing about who made it.
+///
+/// # Errors
+/// It does not show that.
 pub fn verify_consistency(
-    old: u64,
-    old_root: &Hash,
-    new: u64,
-    new_root: &Hash,
+    from: u64,
+    to: u64,
+    from_root: &Hash,
+    to_root: &Hash,
     proof: &[Hash],
-) -> bool {
-    if old > new {
-        return false;
+) -> Result<(), ConsistencyError> {
+    use ConsistencyError::{EarlierRoot, LaterRoot, Length, Shrunk};
+    let fits = |holds: bool, otherwise| if holds { Ok(()) } else { Err(otherwise) };
+    if from > to {
+        return Err(Shrunk);
     }
-    if old == new {
-        return proof.is_empty() && old_root == new_root;
+    if from == to {
+        fits(proof.is_empty(), Length)?;
+        return fits(from_root == to_root, EarlierRoot);
     }
-    if old == 0 {
-        return proof.is_empty() && *old_root == sha256(&[]);
+    if from == 0 {
+        fits(proof.is_empty(), Length)?;
+        return fits(*from_root == sha256(&[]), EarlierRoot);
     }
     let mut steps = proof.iter();
-    // A complete old tree is itself the first step, and is then not sent.
-    let first = if old.is_power_of_two() {
-        Some(old_root)
+    // A complete earlier tree is itself the first step, and is then not sent.
+    let first = if from.is_power_of_two() {
+        Some(from_root)
     } else {
         steps.next()
     };
-    let Some(first) = first else { return false };
-    let (mut node, mut last) = (old - 1, new - 1);
+    let first = first.ok_or(Length)?;
+    let (mut node, mut last) = (from - 1, to - 1);
     while node & 1 == 1 {
         node >>= 1;
         last >>= 1;
     }
-    let (mut old_hash, mut new_hash) = (*first, *first);
+    let (mut from_hash, mut to_hash) = (*first, *first);
     for step in steps {
-        if last == 0 {
-            return false;
-        }
+        fits(last != 0, Length)?;
         if node & 1 == 1 || node == last {
-            old_hash = node_hash(step, &old_hash);
-            new_hash = node_hash(step, &new_hash);
+            from_hash = node_hash(step, &from_hash);
+            to_hash = node_hash(step, &to_hash);
             while node & 1 == 0 && node != 0 {
                 node >>= 1;
                 last >>= 1;
             }
         } else {
-            new_hash = node_hash(&new_hash, step);
+            to_hash = node_hash(&to_hash, step);
         }
         node >>= 1;
         last >>= 1;
     }
-    last == 0 && old_hash == *old_root && new_hash == *new_root
+    fits(last == 0, Length)?;
+    fits(from_hash == *from_root, EarlierRoot)?;
+    fits(to_hash == *to_root, LaterRoot)
 }

@@ -96,34 +96,42 @@ fn every_proof_of_small_trees_holds_and_no_other() {
             let proof = consistency_proof(tree, old).unwrap();
             let old_root = naive_root(&all[..old]);
             let (old, size) = (old as u64, size as u64);
-            assert!(verify_consistency(old, &old_root, size, &root, &proof));
+            let verify = verify_consistency;
+            assert_eq!(verify(old, size, &old_root, &root, &proof), Ok(()));
             if old < size {
+                use ConsistencyError::*;
                 let other = leaf_hash(b"other");
-                assert!(!verify_consistency(old, &other, size, &root, &proof));
-                assert!(!verify_consistency(old, &old_root, size, &other, &proof));
-                assert!(!verify_consistency(size, &root, old, &old_root, &proof));
+                // The root of a complete earlier tree is the first step of both ways.
+                let wrong = verify(old, size, &other, &root, &proof);
+                let first = if old.is_power_of_two() {
+                    LaterRoot
+                } else {
+                    EarlierRoot
+                };
+                assert_eq!(wrong, Err(first));
+                let wrong = verify(old, size, &old_root, &other, &proof);
+                assert_eq!(wrong, Err(LaterRoot));
+                let wrong = verify(size, old, &root, &old_root, &proof);
+                assert_eq!(wrong, Err(Shrunk));
                 let mut longer = proof.clone();
                 longer.push(other);
-                assert!(!verify_consistency(old, &old_root, size, &root, &longer));
-                assert!(!verify_consistency(
-                    old,
-                    &old_root,
-                    size,
-                    &root,
-                    &proof[1..]
-                ));
+                let wrong = verify(old, size, &old_root, &root, &longer);
+                assert_eq!(wrong, Err(Length));
+                let wrong = verify(old, size, &old_root, &root, &proof[..proof.len() - 1]);
+                assert_eq!(wrong, Err(Length));
+                assert!(verify(old, size, &old_root, &root, &proof[1..]).is_err());
+            } else {
+                let other = leaf_hash(b"other");
+                assert!(verify(old, size, &other, &root, &[]).is_err());
+                assert!(verify(old, size, &root, &root, &[other]).is_err());
             }
         }
         assert!(consistency_proof(tree, 0).is_none());
         assert!(consistency_proof(tree, size + 1).is_none());
-        assert!(verify_consistency(
-            0,
-            &naive_root(&[]),
-            size as u64,
-            &root,
-            &[]
-        ));
-        assert!(!verify_consistency(0, &root, size as u64, &root, &[]));
+        let (empty, size) = (naive_root(&[]), size as u64);
+        assert_eq!(verify_consistency(0, size, &empty, &root, &[]), Ok(()));
+        assert!(verify_consistency(0, size, &root, &root, &[]).is_err());
+        assert!(verify_consistency(0, size, &empty, &root, &[root]).is_err());
     }
 }
 
@@ -153,7 +161,8 @@ proptest! {
         let leaf = all[old - 1];
         prop_assert!(verify_inclusion(&leaf, index, size, &root, &proof));
         let mut consistency = consistency_proof(&all, old).unwrap();
-        prop_assert!(verify_consistency(old_size, &old_root, size, &root, &consistency));
+        let verified = verify_consistency(old_size, size, &old_root, &root, &consistency);
+        prop_assert_eq!(verified, Ok(()));
         let bit = 1 << (flip % 8);
         if !proof.is_empty() {
             let step = at % proof.len();
@@ -163,7 +172,8 @@ proptest! {
         if !consistency.is_empty() {
             let step = at % consistency.len();
             consistency[step][at % 32] ^= bit;
-            prop_assert!(!verify_consistency(old_size, &old_root, size, &root, &consistency));
+            let verified = verify_consistency(old_size, size, &old_root, &root, &consistency);
+            prop_assert!(verified.is_err());
         }
     }
 }
