@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -10,7 +11,7 @@ use utoipa::openapi::{OpenApi as Document, security::SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::authenticate::ApiState;
+use super::authenticate::{ApiState, count_failures};
 use super::operator::{
     BASE, audit, authorities, clients, contacts, credentials, keys, names, operators,
     principal_keys, receipts, versions, workloads,
@@ -67,6 +68,7 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(audit::read_audit_key));
     let (router, document) = OpenApiRouter::with_openapi(description())
         .nest(BASE, routes)
+        .layer(from_fn_with_state(state.clone(), count_failures))
         .with_state(state)
         .split_for_parts();
     // Unwrap safety: a document of strings, lists and maps with text keys always serialises; were it

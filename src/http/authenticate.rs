@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use rustls_pki_types::CertificateDer;
 
 use super::limits::FailureLimit;
@@ -193,16 +196,30 @@ impl FromRequestParts<ApiState> for Authentic {
             Err(Refused::Vault(error)) => return Err(error.into()),
         };
         metrics::counter!("strongroom_unauthenticated_total", "reason" => reason).increment(1);
-        // Only failed calls count against an address, so a fleet behind one is not shut out.
-        if let Some(connection) = parts.extensions.get::<Arc<Connection>>() {
-            let allowed = state.0.failures.allowed(connection.peer_ip());
-            state.0.failures.failed(connection.peer_ip());
-            if !allowed {
-                return Err(Problem::too_many_requests());
-            }
-        }
         Err(Problem::unauthenticated())
     }
+}
+
+/// Counts every 401 against the address that it is sent to, whoever decided it: a proof that failed,
+/// and an assertion that turns out to be spent only when it is written down. Only failed calls
+/// count, so a fleet behind one address is not shut out.
+pub(super) async fn count_failures(
+    State(state): State<ApiState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let response = next.run(request).await;
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(connection) = connection
+    {
+        let allowed = state.0.failures.allowed(connection.peer_ip());
+        state.0.failures.failed(connection.peer_ip());
+        if !allowed {
+            return Problem::too_many_requests().into_response();
+        }
+    }
+    response
 }
 
 /// The authenticated caller of a request whose assertion, if it came with one, is spent already.

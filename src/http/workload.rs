@@ -1,5 +1,6 @@
 //! What workers call: who am I, release, in use.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +8,7 @@ use std::task::{Context, Poll};
 use axum::Json;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::header::{ALLOW, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -171,20 +172,24 @@ pub async fn release_bundle(
     Authentic(caller): Authentic,
     query: Answer<StrictQuery<ReleaseQuery>>,
 ) -> Answer<Response> {
-    let (caller, query) = readable(&state, caller, &method, &headers, query).await?;
-    let StrictQuery(ReleaseQuery {
+    let (caller, query) = match readable(&state, caller, &method, &headers, query).await? {
+        Readable::Wanted(caller, StrictQuery(query)) => (caller, query),
+        Readable::Head(refused) => return Ok(refused),
+    };
+    let ReleaseQuery {
         client,
         kind,
         credential,
-    }) = query;
+    } = query;
     let filter = BundleFilter {
         client,
         kind,
         credential,
     };
     let vault = state.vault();
+    let known = if_none_match(&headers);
     let answer = vault
-        .release_bundle(caller, &filter, if_none_match(&headers))
+        .release_bundle(caller, &filter, known.as_deref())
         .await?;
     let bundle = match answer {
         BundleAnswer::Unchanged { etag } => return Ok(unchanged(&state, &etag)),
@@ -244,15 +249,19 @@ pub async fn release_one(
     method: Method,
     headers: HeaderMap,
     Authentic(caller): Authentic,
-    StrictPath(credential): StrictPath<String>,
+    path: Answer<StrictPath<String>>,
     query: Answer<StrictQuery<VersionQuery>>,
 ) -> Answer<Response> {
-    let (caller, StrictQuery(query)) = readable(&state, caller, &method, &headers, query).await?;
-    // What cannot be an id is not there, like everything else that is not there.
-    let credential = credential.parse::<CredentialId>().ok();
+    let (caller, query) = match readable(&state, caller, &method, &headers, query).await? {
+        Readable::Wanted(caller, StrictQuery(query)) => (caller, query),
+        Readable::Head(refused) => return Ok(refused),
+    };
+    // What cannot be an id, or not even a text, is not there, like everything else that is not there.
+    let credential = path.ok().and_then(|StrictPath(id)| id.parse().ok());
     let vault = state.vault();
+    let known = if_none_match(&headers);
     let answer = vault
-        .release(caller, credential, query.version, if_none_match(&headers))
+        .release(caller, credential, query.version, known.as_deref())
         .await?;
     Ok(match answer {
         ReleaseAnswer::Unchanged { etag } => unchanged(&state, &etag),
@@ -297,6 +306,14 @@ pub async fn in_use(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What a release was asked for.
+enum Readable<T> {
+    Wanted(Caller, T),
+    /// A release has effects, so a HEAD, which would have to do all of it and show nothing, is
+    /// refused.
+    Head(Response),
+}
+
 /// What a release was asked for, or the reason why it cannot be answered. A release spends its
 /// assertion together with its record; a request that never gets that far spends it here.
 async fn readable<T>(
@@ -305,25 +322,21 @@ async fn readable<T>(
     method: &Method,
     headers: &HeaderMap,
     query: Answer<T>,
-) -> Answer<(Caller, T)> {
-    let wanted = refuse_head(method)
-        .and_then(|()| check_accept(headers))
-        .and(query);
-    match wanted {
-        Ok(query) => Ok((caller, query)),
+) -> Answer<Readable<T>> {
+    if method == Method::HEAD {
+        state.vault().acknowledge(caller).await?;
+        let mut refused = Problem::method_not_allowed().into_response();
+        // RFC 9110, 15.5.6: a 405 says what is allowed.
+        let allowed = HeaderValue::from_static("GET");
+        refused.headers_mut().insert(ALLOW, allowed);
+        return Ok(Readable::Head(refused));
+    }
+    match check_accept(headers).and(query) {
+        Ok(query) => Ok(Readable::Wanted(caller, query)),
         Err(problem) => {
             state.vault().acknowledge(caller).await?;
             Err(problem)
         }
-    }
-}
-
-/// A release has effects, so a HEAD, which would have to do all of it and show nothing, is refused.
-fn refuse_head(method: &Method) -> Answer<()> {
-    if method == Method::HEAD {
-        Err(Problem::method_not_allowed())
-    } else {
-        Ok(())
     }
 }
 
@@ -351,10 +364,16 @@ fn check_accept(headers: &HeaderMap) -> Answer<()> {
     }
 }
 
-fn if_none_match(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
+/// All entity tags of `If-None-Match`; several lines are one list (RFC 9110, 5.3).
+fn if_none_match(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let mut lines = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let first = lines.next()?;
+    Some(lines.fold(Cow::Borrowed(first), |all, line| {
+        Cow::Owned(format!("{all},{line}"))
+    }))
 }
 
 fn unchanged(state: &ApiState, etag: &str) -> Response {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
+use subtle::ConstantTimeEq as _;
 
 use super::caller::Caller;
 use super::error::VaultError;
@@ -439,8 +440,47 @@ pub(super) fn text_of(number: Option<i64>) -> String {
     number.map(|number| number.to_string()).unwrap_or_default()
 }
 
-/// Whether `If-None-Match` names this ETag, by weak comparison (RFC 9110, 13.1.2).
+/// Whether `If-None-Match` names this ETag, by weak comparison, or names whatever there is with `*`
+/// (RFC 9110, 13.1.2). In constant time: the tag is a MAC.
 pub(super) fn matches_etag(header: &str, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    header.split(',').any(|tag| opaque(tag) == opaque(etag))
+    fn opaque(tag: &str) -> &[u8] {
+        let tag = tag.trim();
+        tag.strip_prefix("W/").unwrap_or(tag).as_bytes()
+    }
+    header.trim() == "*"
+        || header
+            .split(',')
+            .any(|tag| bool::from(opaque(tag).ct_eq(opaque(etag))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_etag;
+
+    #[test]
+    fn any_of_the_tags_or_a_star_matches() {
+        let etag = "W/\"abc\"";
+        for header in [
+            "W/\"abc\"",
+            "\"abc\"",
+            "\"x\", W/\"abc\"",
+            "W/\"abc\",\"y\"",
+            "*",
+            " * ",
+        ] {
+            assert!(matches_etag(header, etag), "{header}");
+        }
+        for header in [
+            "",
+            "abc",
+            "W/abc",
+            "\"ABC\"",
+            "\"*\"",
+            "*,*",
+            "W/W/\"abc\"",
+            "\"abc\"x",
+        ] {
+            assert!(!matches_etag(header, etag), "{header}");
+        }
+    }
 }
