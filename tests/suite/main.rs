@@ -5,6 +5,7 @@
 mod postgres;
 mod support;
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod canaries;

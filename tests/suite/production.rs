@@ -197,15 +197,15 @@ fn newer_schema(backend: &Backend, deployment: &Deployment) {
 }
 
 /// Two nodes over one PostgreSQL.
-struct Cluster {
+pub struct Cluster {
     /// Dropped last: the nodes run in its directory.
-    first: Service,
-    second: Service,
+    pub first: Service,
+    pub second: Service,
     _deployment: Deployment,
 }
 
 impl Cluster {
-    fn new(backend: &Backend) -> Self {
+    pub fn new(backend: &Backend) -> Self {
         let deployment = Deployment::new(backend, "node-a");
         let second = deployment.second_node("node-b");
         Self {

@@ -2,7 +2,7 @@
 //! is the story's decision, and a broken answer is seen as broken.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,6 +203,15 @@ pub struct Connection {
 impl Connection {
     pub fn open(address: SocketAddr, tls: &Tls) -> io::Result<Self> {
         let socket = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        Self::over(socket, address, tls)
+    }
+
+    /// The same from an address of the caller's choice: all of 127.0.0.0/8 is this machine.
+    pub fn open_from(source: IpAddr, address: SocketAddr, tls: &Tls) -> io::Result<Self> {
+        Self::over(connect_from(source, address)?, address, tls)
+    }
+
+    fn over(socket: TcpStream, address: SocketAddr, tls: &Tls) -> io::Result<Self> {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_nodelay(true)?;
@@ -318,6 +327,20 @@ impl Connection {
             }
         }
     }
+}
+
+/// A TCP connection from this address.
+pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let socket = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(source, 0))?;
+        socket.connect(address).await?.into_std()
+    })?;
+    socket.set_nonblocking(false)?;
+    Ok(socket)
 }
 
 fn broken(what: &str) -> io::Error {

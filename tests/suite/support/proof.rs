@@ -114,6 +114,16 @@ impl Signer {
         }
     }
 
+    /// The holder of this key, in PKCS#8 as PEM.
+    pub fn with_key(pem: &str, id: &str, kid: &str, audience: &str) -> Self {
+        Self {
+            pair: pair(pem),
+            id: id.to_owned(),
+            kid: kid.to_owned(),
+            audience: audience.to_owned(),
+        }
+    }
+
     /// The same claims, signed with another key.
     pub fn forger(&self) -> Self {
         let random = SystemRandom::new();
@@ -158,7 +168,23 @@ impl Signer {
     }
 
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        let message = unsigned(header, claims);
+        self.sign_message(&unsigned(header, claims))
+    }
+
+    /// A good signature over header and claims as they are written here.
+    pub fn sign_text(&self, header: &str, claims: &str) -> String {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        self.sign_message(&format!("{}.{}", part(header), part(claims)))
+    }
+
+    /// The public key.
+    pub fn public(&self) -> Vec<u8> {
+        use ring::signature::KeyPair as _;
+        self.pair.public_key().as_ref().to_vec()
+    }
+
+    /// `message` with a good signature over it behind a dot.
+    pub fn sign_message(&self, message: &str) -> String {
         let signature = self.pair.sign(message.as_bytes());
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
     }
@@ -182,7 +208,7 @@ impl Signer {
     }
 }
 
-fn unsigned(header: &Value, claims: &Value) -> String {
+pub fn unsigned(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", part(header), part(claims))
 }
