@@ -15,6 +15,7 @@ pub mod mtls;
 pub mod pem;
 mod proof;
 pub mod public_key;
+pub mod revocation_list;
 pub mod spiffe;
 pub mod trust;
 

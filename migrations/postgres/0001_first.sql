@@ -157,6 +157,12 @@ CREATE TABLE authorities (
     origin       TEXT    NOT NULL,
     accept_from  BIGINT NOT NULL,
     accept_until BIGINT,
+    -- Of an own authority: which generation of its private key, and from when on the listener shows
+    -- a certificate of it.
+    key_generation BIGINT,
+    presented_from BIGINT,
+    -- Of a foreign one: since when its certificates are accepted only with a revocation list.
+    lists_since    BIGINT,
     removed_at   BIGINT,
     created_at   BIGINT NOT NULL,
     revision     BIGINT NOT NULL,

@@ -157,6 +157,12 @@ CREATE TABLE authorities (
     origin       TEXT    NOT NULL,
     accept_from  INTEGER NOT NULL,
     accept_until INTEGER,
+    -- Of an own authority: which generation of its private key, and from when on the listener shows
+    -- a certificate of it.
+    key_generation INTEGER,
+    presented_from INTEGER,
+    -- Of a foreign one: since when its certificates are accepted only with a revocation list.
+    lists_since    INTEGER,
     removed_at   INTEGER,
     created_at   INTEGER NOT NULL,
     revision     INTEGER NOT NULL,

@@ -40,7 +40,19 @@ pub enum PemError {
 /// See [`PemError`]. A private key where `label` is not one is told apart, so that whoever sent it
 /// learns what they have done.
 pub fn read_one(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
-    if text.len() > MAX_BYTES {
+    read_one_within(text, label, MAX_BYTES)
+}
+
+/// The same for a text of at most `most` bytes.
+///
+/// # Errors
+/// See [`read_one`].
+pub fn read_one_within(
+    text: &str,
+    label: &'static str,
+    most: usize,
+) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    if text.len() > most {
         return Err(PemError::NotPem);
     }
     let wants_private = label.ends_with("PRIVATE KEY");

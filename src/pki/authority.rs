@@ -156,6 +156,8 @@ pub struct IssuedCertificate {
     pub spki: SpkiHash,
     /// Its serial number, big endian.
     pub serial: Vec<u8>,
+    /// The first second at which it is valid.
+    pub not_before: Timestamp,
     /// The last second at which it is valid.
     pub not_after: Timestamp,
 }
@@ -286,6 +288,7 @@ impl Issuer {
     ) -> Result<IssuedCertificate, PkiError> {
         let subject = SubjectPublicKeyInfo::from_der(key.spki_der()).map_err(|_| PkiError::Key)?;
         let serial = params.serial_number.as_ref().map(SerialNumber::to_bytes);
+        let not_before = Timestamp::from_secs(params.not_before.unix_timestamp());
         let not_after = Timestamp::from_secs(params.not_after.unix_timestamp());
         let certificate: Certificate = params
             .signed_by(&subject, &self.issuer)
@@ -295,6 +298,7 @@ impl Issuer {
             pem: String::clone(&pem::write_one(certificate.der(), "CERTIFICATE")),
             spki: key.sha256(),
             serial: serial.unwrap_or_default(),
+            not_before,
             not_after,
         })
     }

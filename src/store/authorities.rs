@@ -27,6 +27,12 @@ pub struct AuthorityRow {
     pub origin: AuthorityOrigin,
     pub accept_from: Timestamp,
     pub accept_until: Option<Timestamp>,
+    /// Of an own one: the generation of its private key.
+    pub key_generation: Option<i64>,
+    /// Of an own one: from when on the listener shows a certificate of it.
+    pub presented_from: Option<Timestamp>,
+    /// Of a foreign one: since when its certificates are accepted only with a revocation list.
+    pub lists_since: Option<Timestamp>,
     pub removed_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub revision: i64,
@@ -45,6 +51,9 @@ impl Tagged for AuthorityRow {
             .text(self.origin)
             .time(self.accept_from)
             .opt_time(self.accept_until)
+            .opt_text(self.key_generation)
+            .opt_time(self.presented_from)
+            .opt_time(self.lists_since)
             .opt_time(self.removed_at)
             .time(self.created_at)
             .int(self.revision);
@@ -73,20 +82,22 @@ impl Tx {
         mut row: AuthorityRow,
     ) -> Result<AuthorityRow, StoreError> {
         const SQL: &str = "INSERT INTO authorities (id, name, trust_domain, certificate, origin,
-                accept_from, accept_until, removed_at, created_at, revision, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                accept_from, accept_until, key_generation, presented_from, lists_since, removed_at,
+                created_at, revision, mac)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.id).bind(row.name.clone())
                 .bind(row.trust_domain.clone()).bind(row.certificate.clone()).bind(row.origin)
-                .bind(row.accept_from).bind(row.accept_until).bind(row.removed_at)
+                .bind(row.accept_from).bind(row.accept_until).bind(row.key_generation)
+                .bind(row.presented_from).bind(row.lists_since).bind(row.removed_at)
                 .bind(row.created_at).bind(row.revision).bind(row.mac.clone())
                 .execute(conn).await?;
         });
         Ok(row)
     }
 
-    /// Writes the end of acceptance and removal if the row still has `expected` as its revision.
+    /// Writes the times of acceptance and presentation, the need for lists, and removal, if the row still has `expected` as its revision.
     ///
     /// # Errors
     /// The database is not available.
@@ -96,11 +107,14 @@ impl Tx {
         expected: i64,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE authorities
-            SET accept_until = $1, removed_at = $2, revision = $3, mac = $4
-            WHERE id = $5 AND revision = $6";
+            SET accept_from = $1, accept_until = $2, presented_from = $3, lists_since = $4,
+                removed_at = $5, revision = $6, mac = $7
+            WHERE id = $8 AND revision = $9";
         self.tag(row);
         let rows = on!(self, conn => {
-            sqlx::query::<Db>(SQL).bind(row.accept_until).bind(row.removed_at).bind(row.revision)
+            sqlx::query::<Db>(SQL).bind(row.accept_from).bind(row.accept_until)
+                .bind(row.presented_from).bind(row.lists_since).bind(row.removed_at)
+                .bind(row.revision)
                 .bind(row.mac.clone()).bind(row.id).bind(expected)
                 .execute(conn).await?.rows_affected()
         });

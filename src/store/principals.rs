@@ -368,7 +368,8 @@ impl Tx {
         Ok(row)
     }
 
-    /// Revokes a key; `false` when it was revoked before.
+    /// Revokes a key, and with it the certificates issued for it; `false` when it was revoked
+    /// before.
     ///
     /// # Errors
     /// The database is not available.
@@ -385,6 +386,9 @@ impl Tx {
             sqlx::query::<Db>(SQL).bind(row.revoked_at).bind(row.mac.clone()).bind(row.id)
                 .execute(conn).await?.rows_affected()
         });
+        if one(rows) {
+            self.revoke_issued(row.id, at).await?;
+        }
         Ok(one(rows))
     }
 

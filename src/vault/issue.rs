@@ -12,7 +12,7 @@ use crate::identity::spiffe::SpiffeId;
 use crate::model::{AuthorityId, KeyForm, PrincipalId, Timestamp};
 use crate::pki::{IssuedCertificate, Issuer};
 use crate::random::Random;
-use crate::store::{KeyRow, StoreError, Tx};
+use crate::store::{IssuedRow, KeyRow, RevocationReason, StoreError, Tx};
 
 /// An authority that is opened to issue.
 pub(super) struct IssuingAuthority<'a> {
@@ -67,7 +67,8 @@ impl IssuingAuthority<'_> {
 }
 
 impl IssuedClient {
-    /// Registers the key of the certificate as `row`, which says whose it is.
+    /// Registers the key of the certificate as `row`, which says whose it is, and records the
+    /// certificate.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when the key was ever registered.
@@ -81,7 +82,34 @@ impl IssuedClient {
         row.authority_id = Some(self.authority);
         row.spiffe_id = Some(self.spiffe_id.clone());
         row.expires_at = Some(self.certificate.not_after);
-        tx.insert_key(row).await
+        let row = tx.insert_key(row).await?;
+        self.record(tx, &row).await?;
+        Ok(row)
+    }
+
+    /// Records the certificate for the authority's revocation list. Every transaction that lets an
+    /// issued certificate out does this, a renewal too.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub(super) async fn record(&self, tx: &mut Tx, key: &KeyRow) -> Result<(), StoreError> {
+        // Whoever is disabled is given certificates on hold.
+        let held = match key.principal_id {
+            PrincipalId::Workload(id) => tx.workload(id).await?.and_then(|row| row.disabled_at),
+            PrincipalId::Operator(id) => tx.operator(id).await?.and_then(|row| row.disabled_at),
+        };
+        tx.insert_issued(IssuedRow {
+            authority_id: self.authority,
+            serial: self.certificate.serial.clone(),
+            principal_id: key.principal_id,
+            key_id: key.id,
+            not_before: self.certificate.not_before,
+            not_after: self.certificate.not_after,
+            revoked_at: held,
+            reason: held.map(|_| RevocationReason::Hold),
+            mac: Vec::new(),
+        })
+        .await
     }
 }
 

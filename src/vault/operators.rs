@@ -271,6 +271,9 @@ impl Vault {
                 if !tx.update_operator(&mut row, expected).await? {
                     return Err(VaultError::Changed);
                 }
+                // Who is disabled may come back: their certificates are on hold, not revoked.
+                tx.hold_issued(PrincipalId::Operator(id), disabled_at, now)
+                    .await?;
                 another_tech_ops_remains(tx, now).await?;
                 let value = operator_view(tx, row).await?;
                 Ok(Changed {

@@ -1,6 +1,7 @@
 //! The vault as a whole, on a real database.
 
 mod forged;
+mod issued;
 mod principals;
 mod release;
 mod revocation;

@@ -283,6 +283,9 @@ impl Vault {
                 if !tx.update_workload(&mut row, expected).await? {
                     return Err(VaultError::Changed);
                 }
+                // Who is disabled may come back: their certificates are on hold, not revoked.
+                tx.hold_issued(PrincipalId::Workload(id), disabled_at, now)
+                    .await?;
                 let value = workload_view(tx, row).await?;
                 Ok(Changed {
                     value,

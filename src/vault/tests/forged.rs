@@ -157,7 +157,8 @@ async fn a_row_that_cannot_be_understood_spoils_no_other() {
          UPDATE workloads SET name = 'NOT A NAME' WHERE id = '{}';
          UPDATE clients SET slug = '' WHERE slug = 'broken';
          INSERT INTO authorities SELECT 'auth_nonsense', 'x', trust_domain, certificate, 'mine',
-             accept_from, accept_until, removed_at, created_at, revision, mac FROM authorities",
+             accept_from, accept_until, key_generation, presented_from, lists_since, removed_at,
+             created_at, revision, mac FROM authorities",
         other.view.id
     ))
     .await;
