@@ -22,6 +22,7 @@ mod files;
 mod in_use;
 mod init;
 mod keys;
+mod manual;
 mod named;
 mod node;
 mod operator;
@@ -184,6 +185,14 @@ enum Command {
         strongroom audit export log.ndjson\n  strongroom audit verify log.ndjson --public-key KEY"
     )]
     Audit(audit::Command),
+
+    /// Print a script that makes a shell complete commands
+    #[command(after_help = "Example:\n  strongroom completions bash > \
+        /usr/share/bash-completion/completions/strongroom")]
+    Completions(manual::CompletionsArguments),
+    /// Write the manual pages into a directory
+    #[command(after_help = "Example:\n  strongroom man /usr/share/man/man1")]
+    Man(manual::ManArguments),
 }
 
 /// What a command that calls the API works with.
@@ -241,6 +250,11 @@ impl Cli {
             Command::Dev(arguments) => return dev::run(arguments, environment),
             Command::Init(arguments) => return init::run(arguments, environment),
             Command::Serve(arguments) => return serve::run(arguments, environment),
+            Command::Completions(arguments) => {
+                let mut stdout = stdout;
+                return manual::completions(arguments, &mut stdout);
+            }
+            Command::Man(arguments) => return manual::man(arguments),
             Command::Audit(audit::Command::Verify(arguments)) => {
                 let mut out = Output::new(self.output, stdout);
                 return audit_verify::run(arguments, self.output, &mut out);
@@ -282,9 +296,12 @@ impl Command {
             Self::Receipt(command) => receipt::run(command, session).await,
             Self::Keys(command) => keys::run(command, session).await,
             Self::Audit(command) => audit::run(command, session).await,
-            Self::Dev(_) | Self::Init(_) | Self::Serve(_) | Self::Assertion => {
-                Err(CliError::local("this command does not call the API"))
-            }
+            Self::Dev(_)
+            | Self::Init(_)
+            | Self::Serve(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Assertion => Err(CliError::local("this command does not call the API")),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod authenticate;
+mod described;
 pub mod extract;
 pub mod limits;
 mod meter;

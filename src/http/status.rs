@@ -73,6 +73,7 @@ impl Metrics {
             .set_buckets(&BUCKETS)
             .and_then(PrometheusBuilder::install_recorder)
             .map_err(|_| MetricsError)?;
+        super::described::describe();
         Ok(installed.insert(Self(handle)).clone())
     }
 

@@ -15,6 +15,7 @@ mod first_minutes;
 mod health;
 mod identity;
 mod large_bundle;
+mod manual;
 mod production;
 mod release;
 mod tampering;

@@ -1,0 +1,155 @@
+//! What each metric means: the `# HELP` lines of the status listener.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Counter,
+    Gauge,
+    Histogram,
+}
+use Form::{Counter, Gauge, Histogram};
+
+/// Every metric of the service.
+const METRICS: &[(Form, &str, &str)] = &[
+    (
+        Counter,
+        "strongroom_http_requests_total",
+        "Requests answered, by the pattern of the route, method and status.",
+    ),
+    (
+        Histogram,
+        "strongroom_http_request_duration_seconds",
+        "Time until the head of the answer was ready; of a stream not the rest.",
+    ),
+    (
+        Gauge,
+        "strongroom_connections",
+        "Open connections of all listeners.",
+    ),
+    (
+        Counter,
+        "strongroom_tls_handshakes_total",
+        "TLS handshakes by outcome: done, failed, timed-out.",
+    ),
+    (
+        Counter,
+        "strongroom_unauthenticated_total",
+        "Requests refused with 401 or 429, by what was wrong.",
+    ),
+    (
+        Counter,
+        "strongroom_denials_total",
+        "Known principals refused, by kind of audit record.",
+    ),
+    (
+        Counter,
+        "strongroom_audit_commits_total",
+        "Batches of audit records committed.",
+    ),
+    (
+        Counter,
+        "strongroom_audit_intents_total",
+        "Release intents recorded.",
+    ),
+    (
+        Counter,
+        "strongroom_audit_records_total",
+        "Audit records of every kind.",
+    ),
+    (
+        Counter,
+        "strongroom_audit_failures_total",
+        "Batches of audit records that could not be written. Alarm when it rises.",
+    ),
+    (
+        Gauge,
+        "strongroom_audit_writable",
+        "1 when the last batch of audit records could be written, else 0. Alarm at 0.",
+    ),
+    (
+        Gauge,
+        "strongroom_database_up",
+        "1 when the database answered the last look, else 0. Alarm at 0.",
+    ),
+    (
+        Counter,
+        "strongroom_policy_went_back_total",
+        "Times the policy generation in the database was older than the one known: it was put back. Alarm at any.",
+    ),
+    (
+        Counter,
+        "strongroom_unopenable_total",
+        "Sealed credentials that did not open: altered, or put in another's place. Alarm at any.",
+    ),
+    (
+        Counter,
+        "strongroom_registry_rows_refused_total",
+        "Reads of registry rows that the service did not write, by table. Alarm at any.",
+    ),
+];
+
+/// Gives every metric its text. Called once, when the recorder is in place.
+pub(super) fn describe() {
+    for (form, name, help) in METRICS {
+        match form {
+            Counter => describe_counter!(*name, *help),
+            Gauge => describe_gauge!(*name, *help),
+            Histogram => describe_histogram!(*name, *help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::METRICS;
+
+    /// The names that stand behind `counter!(` and its like in the sources.
+    fn used(directory: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                used(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                for word in ["counter!(", "gauge!(", "histogram!("] {
+                    for rest in text.split(word).skip(1) {
+                        let rest = rest.trim_start();
+                        if let Some(name) = rest.strip_prefix("\"strongroom_") {
+                            let name = name.split('"').next().unwrap();
+                            found.insert(format!("strongroom_{name}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_is_explained_and_every_explanation_has_a_metric() {
+        let mut found = BTreeSet::new();
+        used(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut found,
+        );
+        let known: BTreeSet<String> = METRICS
+            .iter()
+            .map(|(_, name, _)| (*name).to_owned())
+            .collect();
+        assert_eq!(found, known);
+        assert_eq!(METRICS.len(), known.len(), "one is explained twice");
+    }
+
+    #[test]
+    fn the_manual_explains_them_too() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for (_, name, _) in METRICS {
+            assert!(page.contains(name), "{name}");
+        }
+    }
+}
