@@ -86,6 +86,8 @@ pub struct Vault {
     reachable: AtomicBool,
     /// How far this node's clock is from the shared one, in microseconds.
     skew: AtomicI64,
+    /// Held by whoever asks the database whether what is remembered still holds.
+    confirming: tokio::sync::Mutex<()>,
     on_fatal: OnFatal,
     stopping: tokio::sync::watch::Sender<bool>,
 }

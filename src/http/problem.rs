@@ -269,6 +269,15 @@ impl Problem {
         )
     }
 
+    /// 503, after a change was handed on.
+    pub fn outcome_unknown() -> Self {
+        Self::new(
+            ProblemCode::Unavailable,
+            "The database does not answer, so it is not known whether this was done. Read what is \
+             there before trying again.",
+        )
+    }
+
     /// 406.
     pub fn not_acceptable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ProblemCode::NotAcceptable, detail)

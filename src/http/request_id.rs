@@ -25,11 +25,13 @@ use crate::{
 /// The header of every answer that names the request, as the log and the audit log know it.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("strongroom-request-id");
 
-/// How long an answer to a request that changes nothing may take to begin, and each piece of a bundle. A database that stands
-/// still keeps its connections open and answers nothing on them; who waits for a statement that is
-/// under way would wait for as long as that lasts. A change is not given up: whether it was made would
-/// not be known.
+/// How long an answer to a request that changes nothing may take to begin, and each piece of a
+/// bundle. A database that stands still keeps its connections open and answers nothing on them; who
+/// waits for a statement that is under way would wait for as long as that lasts.
 pub(super) const READS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The same for a change. Longer, because the caller has to find out afterwards whether it was made.
+const CHANGES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is known of one request apart from what it says. Handlers and middleware get it as the
 /// extension `Arc<RequestContext>`.
@@ -112,7 +114,13 @@ pub(super) async fn surround_request(
                 Ok(Problem::unavailable().into_response())
             }
         },
-        false => answering.await,
+        false => match tokio::time::timeout(CHANGES_WITHIN, answering).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                span.in_scope(|| tracing::warn!("gave up waiting for a change to be recorded"));
+                Ok(Problem::outcome_unknown().into_response())
+            }
+        },
     };
     let mut response = match answered {
         Ok(response) => response,

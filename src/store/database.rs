@@ -54,6 +54,10 @@ pub enum OpenError {
     Unsafe(&'static str),
 }
 
+/// Several statements see the same state, as they do on SQLite; PostgreSQL's default is a new view for
+/// each statement.
+const ONE_VIEW: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// Refuses everything: the database before the service's keys are open.
 struct NoTagger;
 
@@ -187,7 +191,7 @@ impl Database {
     pub async fn read(&self) -> Result<Tx, StoreError> {
         let inner = match &self.pools {
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Inner::Postgres(pool.begin_with(ONE_VIEW).await?),
         };
         Ok(self.tx(inner))
     }

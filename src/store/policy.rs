@@ -1,7 +1,7 @@
 //! The one counter that says whether what a node remembers may still be used.
 
 use super::error::StoreError;
-use super::tx::{Tx, on};
+use super::tx::{Inner, Tx, on};
 
 impl Tx {
     /// Counts one change and says which subjects (ids) it touched. On PostgreSQL the updated row is
@@ -32,6 +32,19 @@ impl Tx {
     pub async fn lock_policy(&mut self) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE policy_generation SET generation = generation WHERE only_row = 1";
         on!(self, conn => { sqlx::query::<Db>(SQL).execute(conn).await?; });
+        Ok(())
+    }
+
+    /// Keeps other nodes from changing anything until this transaction ends, but not from releasing.
+    /// On SQLite there is no other node.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn hold_policy(&mut self) -> Result<(), StoreError> {
+        const SQL: &str = "SELECT generation FROM policy_generation WHERE only_row = 1 FOR SHARE";
+        if let Inner::Postgres(tx) = &mut self.inner {
+            sqlx::query(SQL).execute(&mut **tx).await?;
+        }
         Ok(())
     }
 

@@ -79,6 +79,7 @@ impl Vault {
     /// # Errors
     /// The database is not available.
     pub async fn authorities(&self) -> Result<Arc<Authorities>, VaultError> {
+        self.confirm_memory().await?;
         if let Some(authorities) = self.memory.authorities() {
             return Ok(authorities);
         }
@@ -103,6 +104,7 @@ impl Vault {
     /// # Errors
     /// The database is not available.
     pub async fn find_key(&self, name: &KeyName) -> Result<Option<Arc<ResolvedKey>>, VaultError> {
+        self.confirm_memory().await?;
         if let Some(resolved) = self.memory.key(name) {
             return Ok(Some(resolved));
         }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use quick_cache::{Weighter, sync::Cache};
@@ -51,7 +52,13 @@ pub(super) struct Memory {
     keks: Cache<KekId, Arc<KekRow>>,
     keys: Cache<KeyName, Arc<ResolvedKey>>,
     authorities: ArcSwapOption<Authorities>,
+    /// When the database was last asked whether all this still holds.
+    confirmed: Mutex<Instant>,
 }
+
+/// How long what a node remembers may be used without asking: a revocation on another node takes
+/// effect within one second (promise 3).
+const CONFIRMED_FOR: Duration = Duration::from_millis(900);
 
 /// The authorities that client certificates may come from, as of one policy generation.
 pub struct Authorities {
@@ -75,7 +82,26 @@ impl Memory {
             keks: Cache::new(1024),
             keys: Cache::new(8192),
             authorities: ArcSwapOption::empty(),
+            confirmed: Mutex::new(Instant::now()),
         }
+    }
+
+    /// What is remembered holds as of `asked`, when the database was asked.
+    pub fn confirm(&self, asked: Instant) {
+        let mut confirmed = self
+            .confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *confirmed = asked.max(*confirmed);
+    }
+
+    /// Whether the database was asked so recently that what is remembered may be used.
+    pub fn is_confirmed(&self) -> bool {
+        let confirmed = self
+            .confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        confirmed.elapsed() < CONFIRMED_FOR
     }
 
     pub fn generation(&self) -> i64 {

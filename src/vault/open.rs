@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -204,6 +204,7 @@ impl Vault {
             audit_key,
             reachable: AtomicBool::new(true),
             skew: AtomicI64::new(0),
+            confirming: tokio::sync::Mutex::new(()),
             on_fatal: open.on_fatal,
             stopping,
         });
@@ -220,13 +221,7 @@ impl Vault {
             let before = self.clock.now();
             let shared = self.db.shared_now().await?;
             let after = self.clock.now();
-            let mut tx = self.db.read().await?;
-            let generation = tx.policy_generation().await?;
-            let known = self.memory.generation();
-            if generation > known {
-                let subjects = tx.policy_changes_since(known).await?;
-                self.memory.forget(subjects.as_deref(), generation);
-            }
+            self.forget_what_changed().await?;
             Ok::<_, StoreError>(shared.map(|shared| {
                 let here = i64::midpoint(before.micros(), after.micros());
                 here - shared.micros()
@@ -248,6 +243,35 @@ impl Vault {
         }
         metrics::gauge!("strongroom_database_up")
             .set(f64::from(u8::from(self.reachable.load(Ordering::Acquire))));
+    }
+
+    /// Forgets what other nodes have changed.
+    async fn forget_what_changed(&self) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        let mut tx = self.db.read().await?;
+        let generation = tx.policy_generation().await?;
+        let known = self.memory.generation();
+        if generation > known {
+            let subjects = tx.policy_changes_since(known).await?;
+            self.memory.forget(subjects.as_deref(), generation);
+        }
+        self.memory.confirm(asked);
+        Ok(())
+    }
+
+    /// Makes sure that what is remembered was true within the last second. The watch of the database
+    /// sees to that as long as the database answers; when it does not, nobody is answered from
+    /// memory, or a revocation made on another node would not reach this one.
+    pub(super) async fn confirm_memory(&self) -> Result<(), StoreError> {
+        if !self.db.is_shared() || self.memory.is_confirmed() {
+            return Ok(());
+        }
+        // One asks for all who wait.
+        let _asking = self.confirming.lock().await;
+        if self.memory.is_confirmed() {
+            return Ok(());
+        }
+        self.forget_what_changed().await
     }
 
     /// What has to be forgotten from time to time.

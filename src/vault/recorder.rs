@@ -195,9 +195,14 @@ impl Recorder {
             outcomes: Mutex::default(),
             unchanged: Mutex::default(),
         });
+        let on_fatal = Arc::clone(&parts.on_fatal);
         let writer = batch::Writer::new(parts, Arc::clone(&shared));
+        let writing = tokio::spawn(run(writer, queue, stopping));
         tokio::spawn(async move {
-            run(writer, queue, stopping).await;
+            if writing.await.is_err_and(|error| error.is_panic()) {
+                // A service that looks alive and records nothing is worse than one that is gone.
+                on_fatal("the writer of the audit log panicked");
+            }
             let _ = done.send(true);
         });
         Self {

@@ -262,6 +262,9 @@ fn postgresql_that_stands_still() {
     });
     // It lives: nothing must kill it for this.
     assert_eq!(service.status("/healthz").status, 200);
+    // Another node may have revoked the caller meanwhile, so nobody is known from memory either.
+    let answer = service.client("worker").get("/api/v1/whoami");
+    assert_eq!(answer.problem(503), "unavailable");
     drop(still);
     recovers(&service, 30);
 }

@@ -461,3 +461,41 @@ fn init_refuses_before_it_makes_anything() {
     );
     assert!(at("operator.pem").exists() && at("ca.pem").exists());
 }
+
+/// A version must not be retired on one node while another node records that it was released.
+#[test]
+fn a_change_waits_for_what_another_node_is_recording() {
+    let Some(backend) = Backend::postgres() else {
+        return;
+    };
+    let cluster = Cluster::new(&backend);
+    let home = cluster._deployment.home();
+    let url = fs::read_to_string(home.join("database-url")).expect("its URL");
+    let open = async || {
+        let opened = strongroom::store::Database::open_postgres(&url).await;
+        opened.expect("the database")
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let database = open().await;
+        let mut releasing = [
+            database.write().await.expect("a transaction"),
+            database.write().await.expect("another"),
+        ];
+        for tx in &mut releasing {
+            tx.hold_policy()
+                .await
+                .expect("releases do not wait for each other");
+        }
+        let mut changing = database.write().await.expect("a third");
+        let mut lock = std::pin::pin!(changing.lock_policy());
+        let waited = tokio::time::timeout(Duration::from_millis(300), &mut lock).await;
+        assert!(waited.is_err(), "it had to wait");
+        for tx in releasing {
+            tx.commit().await.expect("recorded");
+        }
+        lock.await.expect("now it may go on");
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::head::{self, Log};
 use super::lease::{LEASE_SECS, LeaseError, RENEW_SECS};
@@ -197,10 +198,16 @@ impl Writer {
 
         // Changes of several nodes happen one after the other: each sees what the others did, so
         // that two of them cannot both leave "another one" in place.
-        if !waiting.changes.is_empty() {
-            tx.lock_policy().await?;
+        // What is decided from memory keeps such changes out until it is recorded, so that a version
+        // is not retired on one node under a release that another node records.
+        let asked = Instant::now();
+        match waiting.changes.is_empty() {
+            false => tx.lock_policy().await?,
+            true if !waiting.intents.is_empty() => tx.hold_policy().await?,
+            true => {}
         }
         let generation = self.catch_up(&mut tx).await?;
+        self.parts.memory.confirm(asked);
         let mut subjects = Vec::new();
         for draft in drafts {
             pile.push(draft)?;

@@ -2,7 +2,7 @@
 
 use crate::audit::{Origin, Signer};
 use crate::clock::MockClock;
-use crate::model::{PrincipalId, Timestamp};
+use crate::model::{Permission, PrincipalId, Timestamp};
 use crate::vault::recorder::open_log;
 use crate::vault::testing::{Deployment, slug};
 use crate::vault::{NewName, VaultError};
@@ -64,6 +64,28 @@ async fn a_log_that_lost_durable_records_ends_the_process() {
     assert_eq!(it.fatal()[0], "the audit log lost durable records");
     // Where the process does not end at once, it still acknowledges nothing.
     assert!(matches!(attempt().await, Err(VaultError::Unavailable(_))));
+}
+
+/// A node whose writer is gone would look alive and record nothing.
+#[tokio::test]
+async fn a_writer_that_panics_ends_the_process() {
+    let it = Deployment::new().await;
+    let permission = Permission::WritePrincipals;
+    let changed = it.vault.change::<(), _>(&it.operator, permission, |_| {
+        Box::pin(async { panic!("as a defect would") })
+    });
+    let refused = changed.await;
+    assert!(
+        matches!(refused, Err(VaultError::Unavailable(_))),
+        "{refused:?}"
+    );
+    for _ in 0..100 {
+        if !it.fatal().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(it.fatal(), ["the writer of the audit log panicked"]);
 }
 
 /// The lock of the data directory keeps other processes out of an embedded database. What a killed
