@@ -14,7 +14,7 @@
 //! ```
 //!
 //! What the pieces are made of: [`record`], [`kind`] and [`subject`] draw the bytes of a record, [`merkle`]
-//! the tree (RFC 6962), [`note`] and [`checkpoint`] the signed head (C2SP signed-note and
+//! the tree (RFC 6962), [`tiles`] what is kept of it for proofs, [`note`] and [`checkpoint`] the signed head (C2SP signed-note and
 //! tlog-checkpoint), [`export`] the file. [`verify()`] reads such a file and says in a [`report`]
 //! what it proves. `tests/python/audit_verify.py` does the same in another language.
 //!
@@ -30,6 +30,7 @@ pub mod note;
 pub mod record;
 pub mod report;
 pub mod subject;
+pub mod tiles;
 pub mod verify;
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //! | age file key | 16 | the file that holds the root key | c2sp.org/age |
 
 mod aad;
+mod age_writer;
 mod keyring;
 mod mac;
 mod recipient;
@@ -29,6 +30,7 @@ mod seal;
 mod service_key;
 
 pub use aad::{Binding, Kind};
+pub use age_writer::{AgeWriteError, AgeWriter};
 pub use keyring::{Kek, KekError, KekRef, Keyring, KeyringLimits, PayloadRef, RewrapError};
 pub use mac::MacKey;
 pub use recipient::{Identity, IdentityError, MAX_WORK_FACTOR, Recipient, RecipientError};

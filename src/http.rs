@@ -3,6 +3,7 @@
 //! Resources live in files of their own; this one only knows how a connection is accepted, how a
 //! request is read strictly, how an error is told, and what surrounds each request.
 
+mod accept;
 mod api;
 mod authenticate;
 mod described;

@@ -92,6 +92,7 @@ mod tests {
                     id: RoleId::from_bytes([*id; 16]),
                 })
                 .collect(),
+            age_recipient: None,
             key: KeyId::from_bytes([2; 16]),
         }
     }

@@ -9,6 +9,7 @@
 
 mod assertions;
 mod audit_log;
+mod audit_tiles;
 mod authorities;
 mod bundle;
 mod clients;
@@ -30,6 +31,7 @@ mod wraps;
 
 pub use assertions::{FORGOTTEN_AT_ONCE, SpentAssertion};
 pub use audit_log::{AuditFilter, AuditLogRow, AuditRow, CheckpointRow, LeaseLost, NewAuditRow};
+pub use audit_tiles::TileRow;
 pub use authorities::{AuthorityOrigin, AuthorityRow};
 pub use bundle::{BundleEntry, SealedRow};
 pub use clients::{ClientRow, ContactRole, ContactRow};

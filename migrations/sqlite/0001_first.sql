@@ -173,6 +173,7 @@ CREATE TABLE workloads (
     id             TEXT    NOT NULL PRIMARY KEY,
     name           TEXT    NOT NULL UNIQUE,
     environment_id TEXT    NOT NULL REFERENCES environments (id),
+    age_recipient  TEXT,
     disabled_at    INTEGER,
     created_at     INTEGER NOT NULL,
     revision       INTEGER NOT NULL,

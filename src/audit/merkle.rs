@@ -52,14 +52,26 @@ impl Frontier {
 
     /// Appends a leaf's hash. Two hashes on average, at most one for each bit of the size.
     pub fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        self.push_subtree(0, leaf, |_, _| ());
+    }
+
+    /// Appends a complete subtree of `2^height` leaves, of which the size has to be a multiple, and
+    /// hands over the height and root of every larger one that is complete by it.
+    pub(super) fn push_subtree(
+        &mut self,
+        height: u32,
+        root: Hash,
+        mut completed: impl FnMut(u32, Hash),
+    ) {
+        let mut hash = root;
+        for step in 1..=(self.size >> height).trailing_ones() {
             if let Some(left) = self.hashes.pop() {
                 hash = node_hash(&left, &hash);
             }
+            completed(height + step, hash);
         }
         self.hashes.push(hash);
-        self.size += 1;
+        self.size += 1 << height;
     }
 
     /// The root of the tree; for the empty one the SHA-256 of nothing.

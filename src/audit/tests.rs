@@ -6,4 +6,5 @@ mod log;
 mod merkle;
 mod python;
 mod record;
+mod tiles;
 mod verify;

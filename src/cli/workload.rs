@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Session,
@@ -30,6 +30,9 @@ pub enum Command {
         /// What it is for; may be repeated
         #[arg(long = "role", required = true, value_name = "ROLE")]
         roles: Vec<Slug>,
+        /// Age recipient (age1…) to whom releases can be encrypted
+        #[arg(long, value_name = "RECIPIENT")]
+        age_recipient: Option<String>,
         #[command(flatten)]
         key: KeyArguments,
     },
@@ -40,7 +43,7 @@ pub enum Command {
         /// Name or id
         workload: String,
     },
-    /// Change a workload's name or roles
+    /// Change a workload's name, roles or age recipient
     Change {
         /// Name or id
         workload: String,
@@ -77,6 +80,12 @@ pub struct Change {
     /// All its roles from now on; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<Slug>,
+    /// New age recipient (age1…) to whom releases can be encrypted
+    #[arg(long, value_name = "RECIPIENT")]
+    age_recipient: Option<String>,
+    /// No longer give encrypted releases
+    #[arg(long, conflicts_with = "age_recipient")]
+    no_age_recipient: bool,
 }
 
 const COLUMNS: &[Column] = &[
@@ -85,6 +94,7 @@ const COLUMNS: &[Column] = &[
     at("Environment", "/environment"),
     at("Roles", "/roles"),
     at("State", "/state"),
+    at("Age recipient", "/age_recipient"),
     at("Created", "/created_at"),
 ];
 
@@ -98,9 +108,15 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             name,
             environment,
             roles,
+            age_recipient,
             key,
         } => {
-            let body = json!({"name": name, "environment": environment, "roles": roles});
+            let body = super::members([
+                ("name", Some(json!(name))),
+                ("environment", Some(json!(environment))),
+                ("roles", Some(json!(roles))),
+                ("age_recipient", age_recipient.map(|it| json!(it))),
+            ]);
             let workload = principal_key::enrol(session, WORKLOADS, &body, &key).await?;
             principal_key::print(session, &workload, COLUMNS)
         }
@@ -116,9 +132,14 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             let current = find(session, WORKLOADS, &workload).await?;
             let id = id_of(&current)?;
             let roles = (!change.roles.is_empty()).then(|| json!(change.roles));
+            let age_recipient = match change.no_age_recipient {
+                true => Some(Value::Null),
+                false => change.age_recipient.map(|it| json!(it)),
+            };
             let body = super::members([
                 ("name", change.name.map(|name| json!(name))),
                 ("roles", roles),
+                ("age_recipient", age_recipient),
             ]);
             let workload = session
                 .api

@@ -109,6 +109,11 @@ impl Recipient {
         }
     }
 
+    /// Whether it is an X25519 recipient, which needs nothing but this program to encrypt to.
+    pub fn is_x25519(&self) -> bool {
+        matches!(self.0, Form::X25519(_))
+    }
+
     /// Whether it is a passphrase, which must stand alone in its file.
     pub fn is_passphrase(&self) -> bool {
         matches!(self.0, Form::Passphrase(_))

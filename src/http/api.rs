@@ -65,7 +65,8 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(audit::list_audit_records))
         .routes(routes!(audit::read_audit_checkpoint))
         .routes(routes!(audit::export_audit_log))
-        .routes(routes!(audit::read_audit_key));
+        .routes(routes!(audit::read_audit_key))
+        .routes(routes!(audit::prove_audit_consistency));
     let (router, document) = OpenApiRouter::with_openapi(description())
         .nest(BASE, routes)
         .layer(from_fn_with_state(state.clone(), count_failures))

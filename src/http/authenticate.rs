@@ -252,6 +252,7 @@ impl From<VaultError> for Problem {
                     .collect(),
             ),
             VaultError::Conflict(detail) => Self::conflict(sentence(detail)),
+            VaultError::NoRecipient => Self::not_acceptable(super::accept::NO_RECIPIENT),
             VaultError::Changed => Self::precondition_failed(),
             VaultError::Unavailable(what) => {
                 tracing::warn!(part = what, "answered that the service is not available");

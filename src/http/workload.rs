@@ -16,6 +16,7 @@ use hyper::body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::accept;
 use super::authenticate::{ApiState, Authentic, Proven};
 use super::extract::{StrictJson, StrictPath, StrictQuery};
 use super::operator::problems::{CreateProblems, ReadProblems, ReleaseProblems};
@@ -26,7 +27,7 @@ use crate::model::{
     PrincipalKind, Timestamp, VersionState,
 };
 use crate::vault::{
-    BundleAnswer, BundleFilter, Caller, ClientRef, Delivery, InUse, ReleaseAnswer, VaultError,
+    BundleAnswer, BundleFilter, Caller, ClientRef, Delivery, Form, InUse, ReleaseAnswer, VaultError,
 };
 
 // The vault writes entries without these two types, so that a value is in memory once.
@@ -70,6 +71,12 @@ pub struct ReleasedBundle {
     failed: Vec<CredentialId>,
 }
 
+/// The same JSON document as a binary age file (c2sp.org/age).
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub struct AgeFile(Vec<u8>);
+
 /// The newest checkpoint of the audit log, in every release.
 pub const CHECKPOINT_HEADER: HeaderName = HeaderName::from_static("strongroom-checkpoint");
 
@@ -89,6 +96,9 @@ pub struct Whoami {
     /// The roles of a workload, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
+    /// The age recipient of a workload, to whom releases can be encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_recipient: Option<String>,
     /// The role of an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<OperatorRole>,
@@ -111,6 +121,7 @@ pub async fn whoami(Proven(caller): Proven) -> Answer<Json<Whoami>> {
             name,
             environment_name,
             roles,
+            age_recipient,
             ..
         } => Whoami {
             id,
@@ -118,6 +129,7 @@ pub async fn whoami(Proven(caller): Proven) -> Answer<Json<Whoami>> {
             name: name.to_string(),
             environment: Some(environment_name.to_string()),
             roles: Some(roles.iter().map(|role| role.name.to_string()).collect()),
+            age_recipient: age_recipient.map(|text| text.to_string()),
             role: None,
             key,
             permissions: vec!["release".to_owned()],
@@ -128,6 +140,7 @@ pub async fn whoami(Proven(caller): Proven) -> Answer<Json<Whoami>> {
             name: name.to_string(),
             environment: None,
             roles: None,
+            age_recipient: None,
             role: Some(role),
             key,
             permissions: role
@@ -155,12 +168,14 @@ pub struct ReleaseQuery {
 /// Every active credential of the caller's roles and environment
 ///
 /// Streamed as one JSON document with `credentials` and `failed`. If anything goes wrong in the
-/// middle, the connection is cut: a document that ends is complete.
+/// middle, the connection is cut: a document that ends is complete. With `Accept: application/age`
+/// the same document comes as a binary age file for the recipient registered for the workload.
 #[utoipa::path(
     get, path = "/release", tag = "workload", params(ReleaseQuery),
     responses(
         (status = 200, description = "The values, with a weak ETag and the newest checkpoint",
-         body = ReleasedBundle, headers(("ETag" = String), ("Strongroom-Checkpoint" = String))),
+         content((ReleasedBundle = "application/json"), (AgeFile = "application/age")),
+         headers(("ETag" = String), ("Strongroom-Checkpoint" = String))),
         (status = 304, description = "Nothing new: nothing was released"),
         ReleaseProblems,
     )
@@ -172,8 +187,8 @@ pub async fn release_bundle(
     Authentic(caller): Authentic,
     query: Answer<StrictQuery<ReleaseQuery>>,
 ) -> Answer<Response> {
-    let (caller, query) = match readable(&state, caller, &method, &headers, query).await? {
-        Readable::Wanted(caller, StrictQuery(query)) => (caller, query),
+    let (caller, form, query) = match readable(&state, caller, &method, &headers, query).await? {
+        Readable::Wanted(caller, form, StrictQuery(query)) => (caller, form, query),
         Readable::Head(refused) => return Ok(refused),
     };
     let ReleaseQuery {
@@ -189,7 +204,7 @@ pub async fn release_bundle(
     let vault = state.vault();
     let known = if_none_match(&headers);
     let answer = vault
-        .release_bundle(caller, &filter, known.as_deref())
+        .release_bundle(caller, &filter, known.as_deref(), form)
         .await?;
     let bundle = match answer {
         BundleAnswer::Unchanged { etag } => return Ok(unchanged(&state, &etag)),
@@ -197,7 +212,7 @@ pub async fn release_bundle(
     };
     let etag = bundle.etag.clone();
     let body = Body::from_stream(in_time(bundle.into_stream().map_ok(Bytes::from)));
-    Ok(released(&state, &etag, body))
+    Ok(released(&state, &etag, form, body))
 }
 
 /// The pieces of an answer, cut off when one fails or is not there in time: who reads it must not wait
@@ -233,12 +248,15 @@ pub struct VersionQuery {
 }
 
 /// One credential: its active version, or a previous one by number
+///
+/// With `Accept: application/age` it comes as a binary age file for the recipient registered for the
+/// workload.
 #[utoipa::path(
     get, path = "/release/{credential}", tag = "workload",
     params(("credential" = CredentialId, Path), VersionQuery),
     responses(
         (status = 200, description = "The entry, with a weak ETag and the newest checkpoint",
-         body = ReleasedCredential,
+         content((ReleasedCredential = "application/json"), (AgeFile = "application/age")),
          headers(("ETag" = String), ("Strongroom-Checkpoint" = String))),
         (status = 304, description = "Nothing new: nothing was released"),
         ReleaseProblems,
@@ -252,8 +270,8 @@ pub async fn release_one(
     path: Answer<StrictPath<String>>,
     query: Answer<StrictQuery<VersionQuery>>,
 ) -> Answer<Response> {
-    let (caller, query) = match readable(&state, caller, &method, &headers, query).await? {
-        Readable::Wanted(caller, StrictQuery(query)) => (caller, query),
+    let (caller, form, query) = match readable(&state, caller, &method, &headers, query).await? {
+        Readable::Wanted(caller, form, StrictQuery(query)) => (caller, form, query),
         Readable::Head(refused) => return Ok(refused),
     };
     // What cannot be an id, or not even a text, is not there, like everything else that is not there.
@@ -261,7 +279,7 @@ pub async fn release_one(
     let vault = state.vault();
     let known = if_none_match(&headers);
     let answer = vault
-        .release(caller, credential, query.version, known.as_deref())
+        .release(caller, credential, query.version, known.as_deref(), form)
         .await?;
     Ok(match answer {
         ReleaseAnswer::Unchanged { etag } => unchanged(&state, &etag),
@@ -274,6 +292,7 @@ pub async fn release_one(
             released(
                 &state,
                 &etag,
+                form,
                 Body::new(Delivered {
                     body: Some(body),
                     delivery,
@@ -308,7 +327,7 @@ pub async fn in_use(
 
 /// What a release was asked for.
 enum Readable<T> {
-    Wanted(Caller, T),
+    Wanted(Caller, Form, T),
     /// A release has effects, so a HEAD, which would have to do all of it and show nothing, is
     /// refused.
     Head(Response),
@@ -331,36 +350,14 @@ async fn readable<T>(
         refused.headers_mut().insert(ALLOW, allowed);
         return Ok(Readable::Head(refused));
     }
-    match check_accept(headers).and(query) {
-        Ok(query) => Ok(Readable::Wanted(caller, query)),
+    let form = accept::preferred(headers, caller.age_recipient().is_some());
+    let form = form.ok_or_else(|| Problem::not_acceptable(accept::NO_RECIPIENT));
+    match form.and_then(|form| Ok((form, query?))) {
+        Ok((form, query)) => Ok(Readable::Wanted(caller, form, query)),
         Err(problem) => {
             state.vault().acknowledge(caller).await?;
             Err(problem)
         }
-    }
-}
-
-/// Whether the caller takes JSON.
-fn check_accept(headers: &HeaderMap) -> Answer<()> {
-    let mut accepted = headers
-        .get_all(axum::http::header::ACCEPT)
-        .iter()
-        .peekable();
-    if accepted.peek().is_none() {
-        return Ok(());
-    }
-    let takes_json = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|text| {
-            text.split(',').any(|range| {
-                let media = range.split(';').next().unwrap_or_default().trim();
-                matches!(media, "application/json" | "application/*" | "*/*")
-            })
-        })
-    };
-    if accepted.any(takes_json) {
-        Ok(())
-    } else {
-        Err(Problem::not_acceptable("Ask for application/json."))
     }
 }
 
@@ -380,10 +377,13 @@ fn unchanged(state: &ApiState, etag: &str) -> Response {
     (StatusCode::NOT_MODIFIED, release_headers(state, etag)).into_response()
 }
 
-fn released(state: &ApiState, etag: &str, body: Body) -> Response {
+fn released(state: &ApiState, etag: &str, form: Form, body: Body) -> Response {
     let mut response = (StatusCode::OK, release_headers(state, etag), body).into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
+    let media_type = HeaderValue::from_static(match form {
+        Form::Json => accept::JSON,
+        Form::Age => accept::AGE,
+    });
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
 }
 

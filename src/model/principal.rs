@@ -158,6 +158,8 @@ pub enum Principal {
         environment_name: Slug,
         /// What it is for, sorted by name.
         roles: Arc<[RoleRef]>,
+        /// The age recipient to whom releases can be encrypted.
+        age_recipient: Option<Arc<str>>,
         /// The key it proved to hold.
         key: KeyId,
     },

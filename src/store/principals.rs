@@ -16,6 +16,7 @@ pub struct WorkloadRow {
     pub id: WorkloadId,
     pub name: Slug,
     pub environment_id: EnvironmentId,
+    pub age_recipient: Option<String>,
     pub disabled_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub revision: i64,
@@ -30,6 +31,7 @@ impl Tagged for WorkloadRow {
             .text(self.id)
             .text(&self.name)
             .text(self.environment_id)
+            .opt_text(self.age_recipient.as_deref())
             .opt_time(self.disabled_at)
             .time(self.created_at)
             .int(self.revision);
@@ -172,18 +174,18 @@ impl Tx {
         mut row: WorkloadRow,
     ) -> Result<WorkloadRow, StoreError> {
         const SQL: &str = "INSERT INTO workloads
-                (id, name, environment_id, disabled_at, created_at, revision, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+                (id, name, environment_id, age_recipient, disabled_at, created_at, revision, mac)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.id).bind(row.name.clone()).bind(row.environment_id)
-                .bind(row.disabled_at).bind(row.created_at).bind(row.revision)
+                .bind(row.age_recipient.clone()).bind(row.disabled_at).bind(row.created_at).bind(row.revision)
                 .bind(row.mac.clone()).execute(conn).await?;
         });
         Ok(row)
     }
 
-    /// Writes name and state if the row still has `expected` as its revision.
+    /// Writes name, recipient and state if the row still has `expected` as its revision.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when the name is in use.
@@ -193,11 +195,12 @@ impl Tx {
         expected: i64,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE workloads
-            SET name = $1, disabled_at = $2, revision = $3, mac = $4
-            WHERE id = $5 AND revision = $6";
+            SET name = $1, age_recipient = $2, disabled_at = $3, revision = $4, mac = $5
+            WHERE id = $6 AND revision = $7";
         self.tag(row);
         let rows = on!(self, conn => {
-            sqlx::query::<Db>(SQL).bind(row.name.clone()).bind(row.disabled_at)
+            sqlx::query::<Db>(SQL).bind(row.name.clone()).bind(row.age_recipient.clone())
+                .bind(row.disabled_at)
                 .bind(row.revision).bind(row.mac.clone()).bind(row.id).bind(expected)
                 .execute(conn).await?.rows_affected()
         });

@@ -10,6 +10,7 @@ use futures_util::Stream;
 
 use super::caller::Caller;
 use super::error::VaultError;
+use super::form::{Form, Output};
 use super::recorder::{Intent, Item, Refusal};
 use super::release::{Delivery, SealedParts, matches_etag, text_of};
 use super::{MOST_TRIES, Vault};
@@ -45,6 +46,7 @@ pub struct Bundle {
     caller: Caller,
     entries: Vec<(BundleEntry, RoleId)>,
     delivery: Delivery,
+    form: Form,
     /// The weak ETag.
     pub etag: String,
 }
@@ -62,6 +64,7 @@ impl Vault {
         caller: Caller,
         filter: &BundleFilter,
         if_none_match: Option<&str>,
+        form: Form,
     ) -> Result<BundleAnswer, VaultError> {
         let mut caller = caller;
         for _ in 0..MOST_TRIES {
@@ -74,6 +77,7 @@ impl Vault {
                     return Err(error);
                 }
             };
+            self.check_form(&caller, form).await?;
             // Load and decide: the first of the caller's roles, by name, that may read it.
             let mut found: BTreeMap<CredentialId, (BundleEntry, RoleId)> = BTreeMap::new();
             let mut tx = self.db.read().await?;
@@ -95,7 +99,7 @@ impl Vault {
             drop(tx);
             let entries: Vec<(BundleEntry, RoleId)> = found.into_values().collect();
 
-            let etag = self.etag_of_bundle(&caller, filter, &entries);
+            let etag = self.etag_of_bundle(&caller, form, filter, &entries);
             if if_none_match.is_some_and(|header| matches_etag(header, &etag)) {
                 self.spend(&caller).await?;
                 self.recorder.unchanged(workload);
@@ -132,6 +136,7 @@ impl Vault {
                 caller,
                 entries,
                 delivery,
+                form,
                 etag,
             })));
         }
@@ -141,6 +146,7 @@ impl Vault {
     fn etag_of_bundle(
         &self,
         caller: &Caller,
+        form: Form,
         filter: &BundleFilter,
         entries: &[(BundleEntry, RoleId)],
     ) -> String {
@@ -157,6 +163,7 @@ impl Vault {
         let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
         self.etag(
             caller,
+            form,
             &["bundle", &client, &kind, &credential, &text_of(None)],
             &ids,
         )
@@ -174,19 +181,26 @@ impl BundleFilter {
 }
 
 impl Bundle {
-    /// The JSON document in pieces. An error in the middle means that the connection has to be cut:
-    /// the document must never look complete when it is not.
+    /// The document in pieces, in the form that was asked for. An error in the middle means that the
+    /// connection has to be cut: the document must never look complete when it is not. Encrypted, it
+    /// does not decrypt without its end either.
     pub fn into_stream(self) -> impl Stream<Item = Result<Vec<u8>, VaultError>> + Send {
         async_stream::try_stream! {
-            let Self { vault, mut caller, entries, mut delivery, .. } = self;
+            let Self { vault, mut caller, entries, mut delivery, form, .. } = self;
             let decided_at = caller.generation;
+            let mut output = Output::begin(&caller, form)?;
+            let recipient = caller.age_recipient().map(str::to_owned);
             let mut failed: Vec<CredentialId> = Vec::new();
             let mut first = true;
-            yield b"{\"credentials\":[".to_vec();
+            yield output.piece(Secret::new(b"{\"credentials\":[".to_vec()))?;
             for page in entries.chunks(PAGE) {
                 // Whoever lost access in the middle gets no more.
                 if vault.memory.generation() != caller.generation {
                     caller = vault.identify_again(&caller).await?;
+                    // Nor does a recipient that was taken away.
+                    if form == Form::Age && caller.age_recipient() != recipient.as_deref() {
+                        Err(VaultError::Unavailable("changed while it was released"))?;
+                    }
                 }
                 let mut rows = vault.read_page(&caller, page).await?;
                 let moved = vault.memory.generation() != decided_at;
@@ -204,6 +218,7 @@ impl Bundle {
                         Err(error) => Err(error)?,
                     }
                 }
+                let piece = output.piece(Secret::new(piece))?;
                 if !piece.is_empty() {
                     yield piece;
                 }
@@ -212,6 +227,7 @@ impl Bundle {
             // Ids in memory always serialise.
             end.extend(serde_json::to_vec(&failed).unwrap_or_else(|_| b"[]".to_vec()));
             end.push(b'}');
+            let end = output.end(Secret::new(end))?;
             delivery.sent();
             yield end;
         }

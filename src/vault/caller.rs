@@ -243,6 +243,7 @@ async fn load_principal(tx: &mut Tx, key: &KeyRow) -> Result<Option<Principal>, 
                 environment: environment.id,
                 environment_name: environment.name,
                 roles: roles.into(),
+                age_recipient: workload.age_recipient.map(Into::into),
                 key: key.id,
             }))
         }

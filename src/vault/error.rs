@@ -33,6 +33,9 @@ pub enum VaultError {
     /// The request does not fit the present state; the text says what to do.
     #[error("{0}")]
     Conflict(&'static str),
+    /// An answer encrypted with age was asked for, and no recipient is registered for the caller.
+    #[error("no age recipient is registered for the caller")]
+    NoRecipient,
     /// The resource has another revision than the caller knew.
     #[error("the resource has changed since it was read")]
     Changed,

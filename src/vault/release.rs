@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::caller::Caller;
 use super::error::VaultError;
+use super::form::{Form, Output, form_of};
 use super::memory::SealedCredential;
 use super::recorder::{Intent, Item, Recorded, Recorder, Refusal};
 use super::{MOST_TRIES, Vault};
@@ -26,7 +27,7 @@ use crate::store::{ClientRow, CredentialRow, KekRow, VersionRow};
 pub enum ReleaseAnswer {
     /// The value.
     Value {
-        /// The JSON entry, with the value in it.
+        /// The JSON entry with the value in it, in the form that was asked for.
         body: Secret,
         /// The weak ETag of what was released.
         etag: String,
@@ -73,6 +74,7 @@ impl Vault {
     /// `credential` is `None` when what was asked for cannot be an id; that takes the same steps.
     ///
     /// # Errors
+    /// [`VaultError::NoRecipient`] when the caller cannot have the answer in this form;
     /// [`VaultError::NotFound`] when it is not there or not the caller's, without a difference;
     /// [`VaultError::Unauthenticated`] when the caller is gone or its assertion was used before;
     /// [`VaultError::Unavailable`] when it cannot be recorded: then nothing was decrypted.
@@ -82,9 +84,11 @@ impl Vault {
         credential: Option<CredentialId>,
         number: Option<i64>,
         if_none_match: Option<&str>,
+        form: Form,
     ) -> Result<ReleaseAnswer, VaultError> {
         let mut caller = caller;
         for _ in 0..MOST_TRIES {
+            self.check_form(&caller, form).await?;
             // Load.
             let kept = match number {
                 None => credential.and_then(|id| self.memory.credential(id)),
@@ -120,7 +124,7 @@ impl Vault {
                 return Err(VaultError::NotFound);
             };
             let (workload, _, roles) = caller.workload()?;
-            let etag = self.etag_of_one(&caller, &sealed, number);
+            let etag = self.etag_of_one(&caller, form, &sealed, number);
             if if_none_match.is_some_and(|header| matches_etag(header, &etag)) {
                 self.spend(&caller).await?;
                 self.recorder.unchanged(workload);
@@ -177,8 +181,9 @@ impl Vault {
                 environment,
                 &fields,
             );
+            let body = Output::begin(&caller, form)?.end(body)?;
             return Ok(ReleaseAnswer::Value {
-                body,
+                body: Secret::new(body),
                 etag,
                 delivery,
             });
@@ -334,21 +339,29 @@ impl Vault {
     fn etag_of_one(
         &self,
         caller: &Caller,
+        form: Form,
         sealed: &SealedCredential,
         number: Option<i64>,
     ) -> String {
         self.etag(
             caller,
+            form,
             &["one", &sealed.credential.id.to_string(), &text_of(number)],
             &[&sealed.version.id.to_bytes()],
         )
     }
 
-    /// A weak ETag: a MAC over principal, filters and the ids of what is released, never over
+    /// A weak ETag: a MAC over principal, form, filters and the ids of what is released, never over
     /// values (RFC 9110, 8.8.1).
-    pub(super) fn etag(&self, caller: &Caller, filters: &[&str], versions: &[&[u8]]) -> String {
+    pub(super) fn etag(
+        &self,
+        caller: &Caller,
+        form: Form,
+        filters: &[&str],
+        versions: &[&[u8]],
+    ) -> String {
         let principal = caller.principal.id().to_string();
-        let mut fields = vec![principal.as_bytes()];
+        let mut fields = vec![principal.as_bytes(), form_of(caller, form).as_bytes()];
         let count = (filters.len() as u64).to_be_bytes();
         fields.push(&count);
         fields.extend(filters.iter().map(|filter| filter.as_bytes()));

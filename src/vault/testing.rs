@@ -7,8 +7,8 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::{
-    ClientView, CredentialView, FirstKey, Initialise, KeyView, NewClient, NewCredential, NewKey,
-    NewName, NewVersion, NewWorkload, Open, ReleaseAnswer, Vault, VaultError, VersionView,
+    ClientView, CredentialView, FirstKey, Form, Initialise, KeyView, NewClient, NewCredential,
+    NewKey, NewName, NewVersion, NewWorkload, Open, ReleaseAnswer, Vault, VaultError, VersionView,
     WorkloadView, initialise,
 };
 use crate::clock::{Clock, MockClock};
@@ -168,6 +168,7 @@ impl Deployment {
             name: slug(name),
             environment: slug(environment),
             roles: roles.iter().map(|role| slug(role)).collect(),
+            age_recipient: None,
         };
         let enrolled = self.vault.enrol_workload(&self.operator, new).await;
         let view = enrolled.unwrap();
@@ -233,7 +234,11 @@ impl Deployment {
         number: Option<i64>,
     ) -> Result<serde_json::Value, VaultError> {
         let caller = self.identify(server.key.id).await?;
-        match self.vault.release(caller, Some(id), number, None).await? {
+        match self
+            .vault
+            .release(caller, Some(id), number, None, Form::Json)
+            .await?
+        {
             ReleaseAnswer::Value {
                 body, mut delivery, ..
             } => {

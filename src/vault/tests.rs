@@ -1,5 +1,6 @@
 //! The vault as a whole, on a real database.
 
+mod age_output;
 mod forged;
 mod issued;
 mod principals;

@@ -1,6 +1,7 @@
 //! Workloads: registered servers, what they are for and where they run.
 
-use serde::{Deserialize, Serialize};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
@@ -9,7 +10,8 @@ use super::names::{environment_named, role_named};
 use super::principal_keys::KeyView;
 use super::recorder::Changed;
 use super::{Vault, same_revision};
-use crate::audit::Kind;
+use crate::audit::{Detail, Kind};
+use crate::crypto::Recipient;
 use crate::model::{Permission, PrincipalId, RoleId, Slug, Timestamp, WorkloadId, words};
 use crate::store::{Page, StoreError, Tx, WorkloadRow};
 
@@ -33,6 +35,9 @@ pub struct NewWorkload {
     pub environment: Slug,
     /// What it is for.
     pub roles: Vec<Slug>,
+    /// An age X25519 recipient (`age1…`): releases are then also given encrypted to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_recipient: Option<String>,
 }
 
 /// What to change of a workload. Its environment never changes: enrol another one.
@@ -45,6 +50,19 @@ pub struct WorkloadPatch {
     /// All the roles that it has from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<Slug>>,
+    /// The new age recipient; `null` takes it away.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub age_recipient: Option<Option<String>>,
+}
+
+/// A field that is there, even if it is `null`.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// A registered server.
@@ -59,6 +77,8 @@ pub struct WorkloadView {
     pub environment: Slug,
     /// What it is for, by name.
     pub roles: Vec<Slug>,
+    /// The age recipient to whom releases can be encrypted.
+    pub age_recipient: Option<String>,
     /// Whether it may do anything at all.
     pub state: PrincipalState,
     /// When it was enrolled.
@@ -89,6 +109,7 @@ pub(super) async fn workload_view(
         name: row.name,
         environment: environment.name,
         roles,
+        age_recipient: row.age_recipient,
         state: state_of(row.disabled_at),
         created_at: row.created_at,
         revision: row.revision,
@@ -111,6 +132,30 @@ fn name_taken(error: StoreError) -> VaultError {
     }
 }
 
+/// An age recipient that somebody gave, if it is one that this service can encrypt to by itself.
+fn checked_recipient(text: &str) -> Result<(), VaultError> {
+    match Recipient::parse(text) {
+        Ok(recipient) if recipient.is_x25519() => Ok(()),
+        _ => Err(VaultError::invalid(
+            "age_recipient",
+            "must be an age X25519 recipient (age1 and 58 characters); those of plugins, SSH keys \
+             and other schemes are not taken. `age-keygen -y` prints it",
+        )),
+    }
+}
+
+/// What the log says of a recipient: which one, without its text.
+fn recipient_detail(recipient: Option<&str>) -> Detail {
+    match recipient {
+        None => Detail::Word("none"),
+        Some(text) => {
+            let mut sha256 = [0; 32];
+            sha256.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+            Detail::Digest(sha256)
+        }
+    }
+}
+
 async fn role_ids(tx: &mut Tx, names: &[Slug]) -> Result<Vec<RoleId>, VaultError> {
     if names.is_empty() || names.len() > 32 {
         return Err(VaultError::invalid("roles", "must name 1 to 32 roles"));
@@ -130,7 +175,7 @@ impl Vault {
     /// Enrols a workload.
     ///
     /// # Errors
-    /// The name is taken, or environment or a role does not exist; see [`VaultError`].
+    /// The name is taken, environment or a role does not exist, or the recipient is none; see [`VaultError`].
     pub async fn enrol_workload(
         &self,
         caller: &Caller,
@@ -143,10 +188,14 @@ impl Vault {
             Box::pin(async move {
                 let environment = environment_named(tx, &new.environment).await?;
                 let roles = role_ids(tx, &new.roles).await?;
+                if let Some(recipient) = &new.age_recipient {
+                    checked_recipient(recipient)?;
+                }
                 let row = WorkloadRow {
                     id,
                     name: new.name,
                     environment_id: environment.id,
+                    age_recipient: new.age_recipient,
                     disabled_at: None,
                     created_at: now,
                     revision: 1,
@@ -155,6 +204,9 @@ impl Vault {
                 let row = tx.insert_workload(row).await.map_err(name_taken)?;
                 tx.set_workload_roles(id, &roles).await?;
                 let mut record = record.about([id.into(), environment.id.into()]);
+                if let Some(recipient) = &row.age_recipient {
+                    record = record.with("age_recipient", recipient_detail(Some(recipient)));
+                }
                 record
                     .subjects
                     .extend(roles.into_iter().map(crate::audit::Subject::from));
@@ -226,6 +278,17 @@ impl Vault {
                 same_revision(row.revision, expected)?;
                 row.name = patch.name.unwrap_or(row.name);
                 row.revision += 1;
+                let mut record = record;
+                if let Some(recipient) = patch.age_recipient {
+                    if let Some(recipient) = &recipient {
+                        checked_recipient(recipient)?;
+                    }
+                    if recipient != row.age_recipient {
+                        let detail = recipient_detail(recipient.as_deref());
+                        record = record.with("age_recipient", detail);
+                    }
+                    row.age_recipient = recipient;
+                }
                 if !tx
                     .update_workload(&mut row, expected)
                     .await
@@ -233,7 +296,6 @@ impl Vault {
                 {
                     return Err(VaultError::Changed);
                 }
-                let mut record = record;
                 if let Some(names) = &patch.roles {
                     let roles = role_ids(tx, names).await?;
                     tx.set_workload_roles(id, &roles).await?;

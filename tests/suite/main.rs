@@ -5,10 +5,12 @@
 mod postgres;
 mod support;
 
+mod age_output;
 mod attacks;
 mod audit;
 mod bad_input;
 mod canaries;
+mod consistency;
 mod crash;
 mod faults;
 mod first_minutes;

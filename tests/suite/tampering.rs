@@ -8,7 +8,8 @@ use crate::support::{Admin, Backend, Service, on_both, sql};
 
 on_both!(promise_4_what_was_swapped_or_forged_does_not_open);
 
-fn execute(backend: &Backend, service: &Service, statements: &str) {
+/// Runs statements behind the service's back.
+pub fn execute(backend: &Backend, service: &Service, statements: &str) {
     match backend {
         Backend::Sqlite => sql::sqlite(&service.data().join("strongroom.db"), statements),
         Backend::Postgres(_) => {

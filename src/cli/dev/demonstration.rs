@@ -165,6 +165,7 @@ async fn workload(
         name: name_of,
         environment: named("production")?,
         roles: vec![named(role)?],
+        age_recipient: None,
     };
     let enrolled = vault.enrol_workload(operator, new).await.map_err(local)?;
     let principal = PrincipalId::Workload(enrolled.id);

@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 
-use super::problems::ReadProblems;
+use super::problems::{LookupProblems, ReadProblems};
 use super::{List, place};
+use crate::audit::Origin;
 use crate::http::authenticate::{ApiState, Proven};
 use crate::http::extract::{Page, Paged, StrictQuery};
 use crate::http::problem::Answer;
 use crate::model::Slug;
-use crate::vault::{AuditEntry, AuditQuery};
+use crate::vault::{AuditEntry, AuditQuery, Consistency, VaultError};
 
 /// Whose log.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -97,7 +98,7 @@ pub async fn export_audit_log(
 
 /// Read the public key that checks the audit logs
 ///
-/// The verifier key of signed notes, one line.
+/// The verifier key of signed notes, one line. For every known caller.
 #[utoipa::path(
     get, path = "/audit/key", tag = "audit",
     responses(
@@ -111,4 +112,43 @@ pub async fn read_audit_key(
 ) -> Answer<String> {
     let key = state.vault().audit_public_key(&caller).await?;
     Ok(format!("{key}\n"))
+}
+
+/// Between which sizes of which log.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ConsistencyQuery {
+    /// The log: the first line of its checkpoints.
+    log: String,
+    /// The earlier size.
+    from: u64,
+    /// The later size.
+    to: u64,
+}
+
+/// Prove that an audit log only grew between two sizes
+///
+/// For whoever keeps checkpoints: two of one log that are both signed, and the proof between them,
+/// show that nothing before the earlier one was changed or cut off since. Shows hashes and nothing
+/// that was hashed, so it is for every known caller. Earlier logs, and those of other nodes of the
+/// deployment, are answered for as well.
+#[utoipa::path(
+    get, path = "/audit/consistency", tag = "audit", params(ConsistencyQuery),
+    responses(
+        (status = 200, description = "The proof (RFC 6962, section 2.1.2)", body = Consistency),
+        LookupProblems,
+    )
+)]
+pub async fn prove_audit_consistency(
+    State(state): State<ApiState>,
+    Proven(caller): Proven,
+    StrictQuery(query): StrictQuery<ConsistencyQuery>,
+) -> Answer<Json<Consistency>> {
+    let ConsistencyQuery { log, from, to } = query;
+    let vault = state.vault();
+    let origin = log.parse::<Origin>();
+    let origin = origin.map_err(|error| VaultError::invalid("log", error.to_string()))?;
+    let proof = vault.audit_consistency(&caller, &origin, from, to).await?;
+    Ok(Json(proof))
 }

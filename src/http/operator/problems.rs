@@ -26,8 +26,12 @@ const BODY: &[(&str, &str)] = &[
     ("415", "The body is not JSON"),
     ("422", "Fields break rules"),
 ];
+const RULES: &[(&str, &str)] = &[("422", "Parameters break rules")];
 const STATE: &[(&str, &str)] = &[("409", "It contradicts what is stored")];
-const ACCEPT: &[(&str, &str)] = &[("406", "The caller takes no JSON")];
+const ACCEPT: &[(&str, &str)] = &[(
+    "406",
+    "The caller takes neither JSON nor what it could have encrypted",
+)];
 const CONDITION: &[(&str, &str)] = &[("412", "It was changed meanwhile")];
 const NEEDS_CONDITION: &[(&str, &str)] = &[("428", "If-Match is missing")];
 
@@ -63,6 +67,8 @@ problems! {
     ReleaseProblems = ALWAYS ACCEPT;
     /// Of reading.
     ReadProblems = ALWAYS;
+    /// Of reading what the parameters may contradict.
+    LookupProblems = ALWAYS RULES;
     /// Of a call without a body that depends on the state of something.
     ActionProblems = ALWAYS STATE;
     /// Of such a call that may be conditional.

@@ -65,7 +65,7 @@ pub async fn read_workload(
     Ok(single(workload.revision, workload))
 }
 
-/// Change the name or the roles of a workload
+/// Change the name, the roles or the age recipient of a workload
 #[utoipa::path(
     patch, path = "/workloads/{workload}", tag = "workloads",
     params(("workload" = WorkloadId, Path), IfMatch), request_body = WorkloadPatch,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::head::{self, Log};
 use super::lease::{LEASE_SECS, LeaseError, RENEW_SECS};
-use super::pile::{Pile, outcome_draft, record_intent, refused_row, replayed};
+use super::pile::{Pile, outcome_draft, record_intent, refused_row, replayed, tile_row};
 use super::recent::Recent;
 use super::waiting::{Answers, Waiting};
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::audit::{Detail, Kind};
 use crate::model::{CredentialId, PrincipalId, Timestamp, WorkloadId};
-use crate::store::{AuditLogRow, CheckpointRow, Receipt, SpentAssertion, StoreError, Tx};
+use crate::store::{AuditLogRow, CheckpointRow, Receipt, SpentAssertion, StoreError, TileRow, Tx};
 use crate::vault::error::VaultError;
 use crate::vault::memory::EVERYTHING;
 
@@ -188,6 +188,7 @@ impl Writer {
         let mut answers = Answers::default();
         let mut pile = Pile {
             rows: Vec::new(),
+            tiles: Vec::new(),
             receipts: HashMap::new(),
             log,
             at,
@@ -278,6 +279,9 @@ impl Writer {
         {
             return Err(StoreError::Unavailable("audit lease"));
         }
+        let AuditLogRow { node, epoch, .. } = &pile.log.row;
+        let tiles: Vec<TileRow> = pile.tiles.iter().map(tile_row).collect();
+        tx.keep_audit_tiles(node, *epoch, &tiles).await?;
         if let Some(row) = &checkpoint {
             tx.insert_checkpoint(&pile.log.row.node, pile.log.row.epoch, row)
                 .await?;

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use super::head::Log;
 use super::{Draft, Intent, Item, Recorded};
 use crate::audit::record::{ABORTED, SENT};
+use crate::audit::tiles::Tile;
 use crate::audit::{self, Detail, Kind, Record, SeqRanges, Subject};
 use crate::model::{PrincipalId, Timestamp, VersionId, WorkloadId};
-use crate::store::{NewAuditRow, Receipt, StoreError};
+use crate::store::{NewAuditRow, Receipt, StoreError, TileRow};
 
 /// The records and receipts of a batch as they pile up.
 pub(super) struct Pile {
     pub rows: Vec<NewAuditRow>,
+    /// Subtrees of the log's tree that these records complete.
+    pub tiles: Vec<Tile>,
     pub receipts: HashMap<(WorkloadId, VersionId), Receipt>,
     pub log: Log,
     pub at: Timestamp,
@@ -44,7 +47,10 @@ impl Pile {
         let record = record.to_bytes().map_err(|_| StoreError::Defect)?;
         let leaf = audit::leaf_hash(&record);
         let seq = self.log.row.size;
-        self.log.frontier.push(leaf);
+        let tiles = &mut self.tiles;
+        self.log
+            .frontier
+            .push_keeping(leaf, |tile| tiles.push(tile));
         self.log.row.size += 1;
         self.rows.push(NewAuditRow {
             seq,
@@ -150,4 +156,13 @@ pub(super) fn outcome_draft(outcomes: &[(i64, bool)]) -> Option<Draft> {
         detail,
         ..Draft::of(Kind::ReleaseOutcome)
     })
+}
+
+pub(super) fn tile_row(tile: &Tile) -> TileRow {
+    TileRow {
+        level: i64::from(tile.level),
+        // The size of a log is a number of the database, so this is one as well.
+        idx: i64::try_from(tile.index).unwrap_or(i64::MAX),
+        hash: tile.hash,
+    }
 }

@@ -1,8 +1,8 @@
 //! Promise 4, rows of the registry: what the service did not write is treated as absent, with an
 //! alarm. Each test edits the database with plain SQL and starts the service anew.
 
-use crate::vault::VaultError;
 use crate::vault::testing::Deployment;
+use crate::vault::{Form, VaultError};
 
 #[tokio::test]
 async fn a_workload_moved_to_another_environment_is_nobody() {
@@ -190,7 +190,10 @@ async fn a_row_that_cannot_be_understood_spoils_no_other() {
     assert!(second.next.is_none());
     let filter = crate::vault::BundleFilter::default();
     let caller = it.call(&server).await;
-    let bundle = vault.release_bundle(caller, &filter, None).await.unwrap();
+    let bundle = vault
+        .release_bundle(caller, &filter, None, Form::Json)
+        .await
+        .unwrap();
     let crate::vault::BundleAnswer::Values(bundle) = bundle else {
         panic!("values");
     };

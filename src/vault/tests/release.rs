@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::model::CredentialId;
 use crate::vault::testing::Deployment;
-use crate::vault::{ClientPatch, NewName, ReleaseAnswer, Retire, VaultError};
+use crate::vault::{ClientPatch, Form, NewName, ReleaseAnswer, Retire, VaultError};
 
 #[tokio::test]
 async fn a_server_gets_what_it_is_entitled_to_in_the_documented_form() {
@@ -29,7 +29,9 @@ async fn a_server_gets_what_it_is_entitled_to_in_the_documented_form() {
     assert_eq!(added.await.unwrap().number, 1);
 
     let caller = it.call(&server).await;
-    let answer = it.vault.release(caller, Some(credential.id), None, None);
+    let answer = it
+        .vault
+        .release(caller, Some(credential.id), None, None, Form::Json);
     let ReleaseAnswer::Value { body, etag, .. } = answer.await.unwrap() else {
         panic!("a value");
     };
@@ -50,7 +52,7 @@ async fn a_server_gets_what_it_is_entitled_to_in_the_documented_form() {
     let caller = it.call(&server).await;
     let again = it
         .vault
-        .release(caller, Some(credential.id), None, Some(&etag));
+        .release(caller, Some(credential.id), None, Some(&etag), Form::Json);
     assert!(matches!(
         again.await.unwrap(),
         ReleaseAnswer::Unchanged { .. }
@@ -82,7 +84,9 @@ async fn another_role_or_environment_gets_what_is_not_there() {
     it.release(&server, id, None).await.unwrap();
     let refused = it.release(&server, pending, None).await;
     assert!(matches!(refused, Err(VaultError::NotFound)));
-    let operator = it.vault.release(it.operator.clone(), Some(id), None, None);
+    let operator = it
+        .vault
+        .release(it.operator.clone(), Some(id), None, None, Form::Json);
     assert!(matches!(operator.await, Err(VaultError::NotFound)));
     let denied = it.audit().await;
     let denied = denied.iter().filter(|(kind, _)| kind == "release.denied");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::PrincipalId;
 use crate::vault::testing::{Deployment, slug};
-use crate::vault::{AuditQuery, PrincipalState, VaultError, WorkloadPatch};
+use crate::vault::{AuditQuery, Form, PrincipalState, VaultError, WorkloadPatch};
 
 #[tokio::test]
 async fn a_revoked_key_is_refused_also_to_a_request_that_was_let_in_before() {
@@ -16,7 +16,10 @@ async fn a_revoked_key_is_refused_also_to_a_request_that_was_let_in_before() {
     let owner = PrincipalId::Workload(server.view.id);
     let revoked = it.vault.revoke_key(&it.operator, owner, server.key.id);
     revoked.await.unwrap();
-    let refused = it.vault.release(let_in, Some(id), None, None).await;
+    let refused = it
+        .vault
+        .release(let_in, Some(id), None, None, Form::Json)
+        .await;
     assert!(matches!(refused.err(), Some(VaultError::Unauthenticated)));
     let refused = it.identify(server.key.id).await;
     assert!(matches!(refused, Err(VaultError::Unauthenticated)));
@@ -37,7 +40,9 @@ async fn a_disabled_workload_or_one_without_the_role_gets_nothing() {
         .set_workload_state(&it.operator, workload, 1, to)
         .await
         .unwrap();
-    let refused = vault.release(let_in, Some(id), None, None).await;
+    let refused = vault
+        .release(let_in, Some(id), None, None, Form::Json)
+        .await;
     assert!(matches!(refused.err(), Some(VaultError::Unauthenticated)));
     let to = PrincipalState::Enabled;
     vault
@@ -50,12 +55,15 @@ async fn a_disabled_workload_or_one_without_the_role_gets_nothing() {
     let patch = WorkloadPatch {
         name: None,
         roles: Some(vec![slug("other")]),
+        age_recipient: None,
     };
     vault
         .change_workload(&it.operator, workload, 3, patch)
         .await
         .unwrap();
-    let refused = vault.release(let_in, Some(id), None, None).await;
+    let refused = vault
+        .release(let_in, Some(id), None, None, Form::Json)
+        .await;
     assert!(matches!(refused.err(), Some(VaultError::NotFound)));
 }
 

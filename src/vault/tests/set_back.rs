@@ -5,7 +5,7 @@ use crate::clock::MockClock;
 use crate::model::{Permission, PrincipalId, Timestamp};
 use crate::vault::recorder::open_log;
 use crate::vault::testing::{Deployment, slug};
-use crate::vault::{NewName, VaultError};
+use crate::vault::{Form, NewName, VaultError};
 
 /// The counter says which of what is remembered may still be used. One that goes back must not make a
 /// node believe that it knows the newest.
@@ -24,7 +24,10 @@ async fn a_policy_counter_that_goes_back_keeps_no_revoked_key_alive() {
     let revoked = it.vault.revoke_key(&operator, owner, server.key.id);
     revoked.await.unwrap();
 
-    let refused = it.vault.release(let_in, Some(id), None, None).await;
+    let refused = it
+        .vault
+        .release(let_in, Some(id), None, None, Form::Json)
+        .await;
     assert!(matches!(refused.err(), Some(VaultError::Unauthenticated)));
     let refused = it.identify(server.key.id).await;
     assert!(matches!(refused, Err(VaultError::Unauthenticated)));

@@ -4,14 +4,14 @@
 use futures_util::TryStreamExt;
 
 use crate::vault::testing::{Deployment, Server};
-use crate::vault::{BundleAnswer, BundleFilter, VaultError};
+use crate::vault::{BundleAnswer, BundleFilter, Form, VaultError};
 
 async fn bundle(it: &Deployment, server: &Server) -> serde_json::Value {
     let caller = it.call(server).await;
     let filter = BundleFilter::default();
     let answer = it
         .vault
-        .release_bundle(caller, &filter, None)
+        .release_bundle(caller, &filter, None, Form::Json)
         .await
         .unwrap();
     let BundleAnswer::Values(bundle) = answer else {
