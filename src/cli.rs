@@ -28,6 +28,7 @@ mod node;
 mod operator;
 mod principal_key;
 mod receipt;
+mod recover;
 mod role;
 mod serve;
 mod table;
@@ -102,6 +103,13 @@ enum Command {
     /// Run the service
     #[command(after_help = "Example:\n  strongroom serve --config /etc/strongroom/strongroom.toml")]
     Serve(serve::Arguments),
+    /// Let a new operator in when nobody can sign in any more; the service must be stopped
+    #[command(
+        after_help = "Example:\n  strongroom recover --config /etc/strongroom/strongroom.toml \
+        --operator 'Ada Again' --operator-csr ada.csr\n\
+        It needs what opens the root key. The audit log keeps that it was done."
+    )]
+    Recover(recover::Arguments),
 
     /// Worker: get credentials
     #[command(
@@ -250,6 +258,7 @@ impl Cli {
             Command::Dev(arguments) => return dev::run(arguments, environment),
             Command::Init(arguments) => return init::run(arguments, environment),
             Command::Serve(arguments) => return serve::run(arguments, environment),
+            Command::Recover(arguments) => return recover::run(arguments, environment),
             Command::Completions(arguments) => {
                 let mut stdout = stdout;
                 return manual::completions(arguments, &mut stdout);
@@ -299,6 +308,7 @@ impl Command {
             Self::Dev(_)
             | Self::Init(_)
             | Self::Serve(_)
+            | Self::Recover(_)
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Assertion => Err(CliError::local("this command does not call the API")),

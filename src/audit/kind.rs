@@ -44,6 +44,8 @@ kinds! {
     AccessDenied = "access.denied",
     /// A row of the registry did not carry the service's own MAC.
     RegistryRefused = "registry.refused",
+    /// Somebody who can open the root key enrolled an operator while the service was stopped.
+    OperatorRecovered = "operator.recovered",
     /// A client was created.
     ClientCreated = "client.created",
     /// A client was changed.

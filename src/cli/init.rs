@@ -133,7 +133,7 @@ fn check_places(arguments: &Arguments) -> Result<(), CliError> {
     Ok(())
 }
 
-fn read_operator_key(key: &OperatorKey) -> Result<(KeyKind, String), CliError> {
+pub(super) fn read_operator_key(key: &OperatorKey) -> Result<(KeyKind, String), CliError> {
     let read = |kind, path: &PathBuf| {
         let text = std::fs::read_to_string(path)
             .map_err(|error| CliError::local(format!("cannot read {}: {error}", path.display())));
@@ -151,7 +151,7 @@ fn read_operator_key(key: &OperatorKey) -> Result<(KeyKind, String), CliError> {
     }
 }
 
-fn first_key((kind, pem): &(KeyKind, String)) -> FirstKey<'_> {
+pub(super) fn first_key((kind, pem): &(KeyKind, String)) -> FirstKey<'_> {
     match kind {
         KeyKind::Certificate => FirstKey::Certificate(pem),
         KeyKind::PublicKey => FirstKey::PublicKey(pem),
@@ -159,19 +159,18 @@ fn first_key((kind, pem): &(KeyKind, String)) -> FirstKey<'_> {
     }
 }
 
-fn broken_key(error: &VaultError) -> CliError {
+pub(super) fn broken_key(error: &VaultError) -> CliError {
     let rule = match error {
         VaultError::Invalid(errors) => errors.first().map(|error| error.rule.to_string()),
         _ => None,
     };
     let rule = rule.unwrap_or_else(|| error.to_string());
-    CliError::local(format!(
-        "the first operator's key cannot be used: it {rule}"
-    ))
+    CliError::local(format!("the operator's key cannot be used: it {rule}"))
 }
 
+/// How the operator of tech-ops whom no other operator enrols is known.
 #[derive(Clone, Copy)]
-enum KeyKind {
+pub(super) enum KeyKind {
     Certificate,
     PublicKey,
     Request,

@@ -33,14 +33,7 @@ pub struct Arguments {
 /// # Errors
 /// The settings are refused, or it cannot start.
 pub fn run(arguments: &Arguments, environment: &Environment) -> Result<(), CliError> {
-    let pairs = environment
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
-    let config = Config::load(Some(&arguments.config), pairs)
-        .map_err(|error| CliError::local(error.to_string()))?;
-    config
-        .check_production()
-        .map_err(|error| CliError::local(error.to_string()))?;
+    let config = load_production(&arguments.config, environment)?;
     let format = match config.log.format {
         LogFormat::Text => telemetry::LogFormat::Text,
         LogFormat::Json => telemetry::LogFormat::Json,
@@ -49,6 +42,22 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> Result<(), CliEr
         .map_err(|error| CliError::local(error.to_string()))?;
     let identities = read_identities(&config.root, environment)?;
     runtime()?.block_on(serve(config, identities))
+}
+
+/// Reads the settings of a production node.
+///
+/// # Errors
+/// They cannot be read, or production refuses them; the text says why.
+pub fn load_production(path: &Path, environment: &Environment) -> Result<Config, CliError> {
+    let pairs = environment
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let config =
+        Config::load(Some(path), pairs).map_err(|error| CliError::local(error.to_string()))?;
+    config
+        .check_production()
+        .map_err(|error| CliError::local(error.to_string()))?;
+    Ok(config)
 }
 
 async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError> {

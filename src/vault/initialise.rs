@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::issue::IssuingAuthority;
+use super::issue::{IssuedClient, IssuingAuthority};
 use super::open::OpenError;
 use super::principal_keys::{blank_key, key_record};
-use super::recorder::{AnyChange, ChangeReply, Changed, Draft};
+use super::recorder::{AnyChange, Changed, Draft};
 use super::{Vault, VaultError};
 use crate::audit::{Detail, Kind};
 use crate::clock::Clock;
@@ -23,7 +23,8 @@ use crate::model::{
 use crate::pki::{self, Issuer};
 use crate::random::Random;
 use crate::store::{
-    AuthorityOrigin, AuthorityRow, Database, DeploymentRow, OperatorRow, RootKeyRow, ServiceKeyRow,
+    AuthorityOrigin, AuthorityRow, Database, DeploymentRow, KeyRow, OperatorRow, RootKeyRow,
+    ServiceKeyRow, StoreError, Tx,
 };
 
 /// How long the first operator's certificate is valid, in seconds: a year.
@@ -175,6 +176,96 @@ pub async fn initialise(what: &Initialise<'_>) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// An operator of tech-ops with a first key, made by whoever can open the root key.
+pub(super) struct NewTechOps {
+    operator: OperatorRow,
+    key: KeyRow,
+    issued: Option<IssuedClient>,
+}
+
+impl NewTechOps {
+    /// Makes the rows; nothing is written yet.
+    ///
+    /// # Errors
+    /// The key cannot be used.
+    pub fn make(
+        name: DisplayName,
+        key: &FirstKey<'_>,
+        own: &IssuingAuthority<'_>,
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<Self, VaultError> {
+        let operator = OperatorRow {
+            id: OperatorId::generate(now, random)?,
+            name,
+            role: OperatorRole::TechOps,
+            disabled_at: None,
+            created_at: now,
+            revision: 1,
+            mac: Vec::new(),
+        };
+        let principal = PrincipalId::Operator(operator.id);
+        let key_id = KeyId::generate(now, random)?;
+        let mut row = blank_key(key_id, principal, KeyForm::Ed25519, now);
+        let mut issued = None;
+        match key.read(now)? {
+            Read::Certificate(facts) => {
+                row.form = KeyForm::PinnedCertificate;
+                row.spki_sha256 = Some(facts.spki.0.to_vec());
+                row.expires_at = Some(facts.not_after);
+            }
+            Read::PublicKey(key) => {
+                row.form = key.form();
+                row.spki_sha256 = Some(key.sha256().0.to_vec());
+                row.public_key = Some(key.spki_der().to_vec());
+            }
+            Read::Request(key) => {
+                row.form = KeyForm::IssuedCertificate;
+                issued = Some(own.issue(principal, &key, FIRST_LIFETIME, now, random)?);
+            }
+        }
+        Ok(Self {
+            operator,
+            key: row,
+            issued,
+        })
+    }
+
+    /// What the new operator has to know.
+    pub fn known_by(&self, issuer: &Issuer) -> Bootstrapped {
+        let issued = self.issued.as_ref();
+        Bootstrapped {
+            operator: self.operator.id,
+            key: self.key.id,
+            certificate: issued.map(|issued| issued.certificate.pem.clone()),
+            authority: issuer.certificate_pem(),
+        }
+    }
+
+    /// The records that belong to it; `kind` says why there is a new operator.
+    pub fn records(&self, kind: Kind) -> [Draft; 2] {
+        [
+            Draft::of(kind)
+                .about([self.operator.id.into()])
+                .with("role", Detail::Word(self.operator.role.as_str())),
+            key_record(Draft::of(Kind::KeyRegistered), &self.key),
+        ]
+    }
+
+    /// Writes the rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the name or the key is registered.
+    pub async fn insert(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.insert_operator(self.operator).await?;
+        match &self.issued {
+            Some(issued) => issued.register(tx, self.key).await?,
+            None => tx.insert_key(self.key).await?,
+        };
+        Ok(())
+    }
+}
+
 impl Vault {
     /// Makes the deployment's own authority and enrols its first operator, once.
     ///
@@ -228,46 +319,13 @@ impl Vault {
         };
         let issuer = Issuer::open(new.certificate, new.key, domain).map_err(failed)?;
 
-        let operator = OperatorRow {
-            id: OperatorId::generate(now, random)?,
-            name,
-            role: OperatorRole::TechOps,
-            disabled_at: None,
-            created_at: now,
-            revision: 1,
-            mac: Vec::new(),
+        let own = IssuingAuthority {
+            id: authority.id,
+            issuer: &issuer,
+            deployment: &self.deployment,
         };
-        let principal = PrincipalId::Operator(operator.id);
-        let key_id = KeyId::generate(now, random)?;
-        let mut row = blank_key(key_id, principal, KeyForm::Ed25519, now);
-        let mut issued = None;
-        match key.read(now)? {
-            Read::Certificate(facts) => {
-                row.form = KeyForm::PinnedCertificate;
-                row.spki_sha256 = Some(facts.spki.0.to_vec());
-                row.expires_at = Some(facts.not_after);
-            }
-            Read::PublicKey(key) => {
-                row.form = key.form();
-                row.spki_sha256 = Some(key.sha256().0.to_vec());
-                row.public_key = Some(key.spki_der().to_vec());
-            }
-            Read::Request(key) => {
-                row.form = KeyForm::IssuedCertificate;
-                let own = IssuingAuthority {
-                    id: authority.id,
-                    issuer: &issuer,
-                    deployment: &self.deployment,
-                };
-                issued = Some(own.issue(principal, &key, FIRST_LIFETIME, now, random)?);
-            }
-        }
-        let done = Bootstrapped {
-            operator: operator.id,
-            key: key_id,
-            certificate: issued.as_ref().map(|issued| issued.certificate.pem.clone()),
-            authority: issuer.certificate_pem(),
-        };
+        let first = NewTechOps::make(name, &key, &own, now, random)?;
+        let done = first.known_by(&issuer);
         let run: AnyChange = Box::new(move |tx| {
             Box::pin(async move {
                 if !tx.operators("", 1).await?.items.is_empty() {
@@ -278,21 +336,14 @@ impl Vault {
                 let mut records = vec![
                     Draft::of(Kind::RootCreated).with("generation", Detail::Number(1)),
                     Draft::of(Kind::AuthorityAdded).about([authority.id.into()]),
-                    Draft::of(Kind::OperatorEnrolled)
-                        .about([operator.id.into()])
-                        .with("role", Detail::Word(operator.role.as_str())),
-                    key_record(Draft::of(Kind::KeyRegistered), &row),
                 ];
+                records.extend(first.records(Kind::OperatorEnrolled));
                 tx.insert_service_key(&service_key).await?;
                 for row in tx.service_keys().await? {
                     records.push(Draft::of(Kind::ServiceKeyCreated).about([row.id.into()]));
                 }
                 tx.insert_authority(authority).await?;
-                tx.insert_operator(operator).await?;
-                match &issued {
-                    Some(issued) => issued.register(tx, row).await?,
-                    None => tx.insert_key(row).await?,
-                };
+                first.insert(tx).await?;
                 let subjects = vec![super::memory::EVERYTHING.to_owned()];
                 Ok(Changed {
                     value: (),
@@ -301,11 +352,7 @@ impl Vault {
                 })
             })
         });
-        match self.recorder.change(run, None).await {
-            ChangeReply::Done => Ok(done),
-            ChangeReply::Refused(error) => Err(error),
-            ChangeReply::Moved(_) => Err(VaultError::Unavailable("the policy keeps changing")),
-            ChangeReply::Unavailable(what) => Err(VaultError::Unavailable(what)),
-        }
+        self.change_by_itself(run).await?;
+        Ok(done)
     }
 }

@@ -9,11 +9,15 @@ use serde_json::json;
 
 use crate::identity::race;
 use crate::support::cli::{cli_json, run};
-use crate::support::proof::{Signer, save};
+use crate::support::proof::{Signer, request, save};
 use crate::support::service::{program, refused};
 use crate::support::{Admin, Backend, Deployment, Request, Service, id_of, on_both, text, until};
 
-on_both!(init_and_serve, serve_refuses_and_says_why);
+on_both!(
+    init_and_serve,
+    recover_lets_an_operator_in,
+    serve_refuses_and_says_why
+);
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path)
@@ -114,6 +118,64 @@ fn init_and_serve(backend: Backend) {
         .arg("--data")
         .arg(home.join("data"));
     assert!(refused(second).contains("not empty"));
+}
+
+/// Nobody can sign in any more; whoever can open the root key lets one operator in.
+fn recover_lets_an_operator_in(backend: Backend) {
+    let deployment = Deployment::new(&backend, "main");
+    let home = deployment.home();
+    let (key, request) = request();
+    fs::write(home.join("again.csr"), request).expect("a request");
+    let recover = |name: &str| {
+        let mut command = program();
+        command
+            .arg("recover")
+            .arg("--config")
+            .arg(deployment.config())
+            .args(["--operator", name, "--operator-csr"])
+            .arg(home.join("again.csr"))
+            .arg("--certificate-out")
+            .arg(home.join("again.pem"));
+        command
+    };
+    let mut service = Service::serve(&deployment.config());
+    let said = refused(recover("Ada Again"));
+    assert!(said.contains("another process works on"), "{said}");
+    service.stop();
+    let said = refused(recover("Ada Example"));
+    assert!(said.contains("another name"), "{said}");
+    assert!(!home.join("again.pem").exists());
+    let identity = fs::read(home.join("identity")).expect("the identity");
+    let (other, _) = strongroom::crypto::Identity::generate();
+    fs::write(home.join("identity"), other.expose_secret()).expect("another identity");
+    let said = refused(recover("Ada Again"));
+    assert!(said.contains("opens the root key"), "{said}");
+    fs::write(home.join("identity"), identity).expect("the right one");
+
+    let done = run(recover("Ada Again"), b"").ok();
+    assert!(
+        done.stdout.contains("operator.recovered"),
+        "{}",
+        done.stdout
+    );
+    service.start();
+    let certificate = fs::read_to_string(home.join("again.pem")).expect("a certificate");
+    let again = Admin {
+        client: service.client_with(&certificate, &key),
+    };
+    let me = again.get("/whoami");
+    assert_eq!(me["role"], "tech-ops");
+    let records = again.audit("kind=operator.recovered");
+    assert_eq!(records.len(), 1);
+    assert_eq!(text(&records[0], "/subjects/0"), id_of(&me));
+    // The lost one goes.
+    let lost = Admin::of(&service);
+    let resource = format!("/operators/{}", id_of(&lost.get("/whoami")));
+    let disable = format!("{resource}/disable");
+    again
+        .change("POST", &resource, &disable, &json!({}))
+        .expect(200);
+    lost.client.get("/api/v1/whoami").expect(401);
 }
 
 fn serve_refuses_and_says_why(backend: Backend) {

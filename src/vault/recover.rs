@@ -1,0 +1,58 @@
+//! The way back in when no operator of tech-ops can prove who they are any more.
+//!
+//! Whoever can open the root key can read everything anyway; so that key, and nothing less, is what
+//! this rests on.
+
+use std::sync::Arc;
+
+use super::Vault;
+use super::error::VaultError;
+use super::initialise::{Bootstrapped, FirstKey, NewTechOps};
+use super::issue::IssuingAuthority;
+use super::memory::EVERYTHING;
+use super::recorder::{AnyChange, Changed};
+use crate::audit::Kind;
+use crate::model::DisplayName;
+use crate::store::StoreError;
+
+impl Vault {
+    /// Enrols one more operator of tech-ops with a first key, and records that it was done in this
+    /// way. Nobody else is touched: whose key was lost is disabled afterwards, by the new operator.
+    ///
+    /// # Errors
+    /// The key cannot be used, or the name or the key is registered; see [`VaultError`].
+    pub async fn recover_operator(
+        self: &Arc<Self>,
+        name: DisplayName,
+        key: FirstKey<'_>,
+    ) -> Result<Bootstrapped, VaultError> {
+        let now = self.clock.now();
+        let (id, issuer) = self.own_issuer().await?;
+        let own = IssuingAuthority {
+            id,
+            issuer: &issuer,
+            deployment: &self.deployment,
+        };
+        let operator = NewTechOps::make(name, &key, &own, now, self.random.as_ref())?;
+        let done = operator.known_by(&issuer);
+        let run: AnyChange = Box::new(move |tx| {
+            Box::pin(async move {
+                let records = operator.records(Kind::OperatorRecovered).into();
+                operator.insert(tx).await.map_err(|error| match error {
+                    StoreError::Taken => VaultError::Conflict(
+                        "an operator of this name, or this key, is registered already, even if \
+                         disabled or revoked: choose another name, or make a new key",
+                    ),
+                    other => other.into(),
+                })?;
+                Ok(Changed {
+                    value: (),
+                    records,
+                    subjects: vec![EVERYTHING.to_owned()],
+                })
+            })
+        });
+        self.change_by_itself(run).await?;
+        Ok(done)
+    }
+}
