@@ -1,7 +1,7 @@
 //! One transaction of the writer.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::head::{self, Log};
@@ -41,6 +41,8 @@ pub(super) struct Writer {
     recent: Recent,
     /// How many records are known to be durable.
     durable: i64,
+    /// The size of the newest checkpoint that lies outside the database.
+    outside: Arc<Mutex<i64>>,
 }
 
 /// What is recorded besides what somebody waits for.
@@ -72,6 +74,7 @@ impl Writer {
             in_doubt: None,
             recent: Recent::new(generation),
             durable,
+            outside: Arc::default(),
         }
     }
 
@@ -305,7 +308,7 @@ impl Writer {
             self.shared
                 .checkpoint
                 .store(Arc::new(head::encode(&row.note)));
-            self.keep_outside(row.note);
+            self.keep_outside(row.size, row.note);
         }
         self.last_minute = minute(now);
         self.last_time = at;
@@ -471,17 +474,26 @@ impl Writer {
 
     /// Keeps the newest checkpoint outside the database, so that a database put back to an earlier
     /// state is noticed. It may lag behind; it is never ahead of what is durable.
-    fn keep_outside(&self, note: String) {
+    fn keep_outside(&self, size: i64, note: String) {
         let Some(path) = self.parts.checkpoint_file.clone() else {
             return;
         };
+        let outside = Arc::clone(&self.outside);
         tokio::task::spawn_blocking(move || {
+            // A slow disk must not let an older one replace a newer.
+            let mut newest = outside.lock().unwrap_or_else(PoisonError::into_inner);
+            if *newest >= size {
+                return;
+            }
             let temporary = path.with_extension("new");
             let written = std::fs::write(&temporary, note)
                 .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
                 .and_then(|()| std::fs::rename(&temporary, &path));
-            if let Err(error) = written {
-                tracing::warn!(kind = %error.kind(), "the checkpoint file could not be written");
+            match written {
+                Ok(()) => *newest = size,
+                Err(error) => {
+                    tracing::warn!(kind = %error.kind(), "the checkpoint file could not be written");
+                }
             }
         });
     }
