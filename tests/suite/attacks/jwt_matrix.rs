@@ -5,8 +5,7 @@
 use std::collections::HashSet;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use ring::hmac;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Stranger, refused};
@@ -455,52 +454,6 @@ fn forms(arsenal: &mut Arsenal<'_>) {
         message + &signature[at..],
         &one,
     );
-}
-
-/// The encodings in which a public key could be taken for a shared secret.
-pub fn encodings(raw: &[u8], spki: &[u8], pem: &str, jwk: &str) -> Vec<(String, Vec<u8>)> {
-    let mut all = Vec::new();
-    for (what, bytes) in [("raw", raw), ("SPKI", spki)] {
-        all.push((what.to_owned(), bytes.to_vec()));
-        all.push((format!("{what} in hex"), hex::encode(bytes).into_bytes()));
-        let upper = hex::encode_upper(bytes).into_bytes();
-        all.push((format!("{what} in HEX"), upper));
-        for (alphabet, text) in [
-            ("base64", STANDARD.encode(bytes)),
-            ("base64 without padding", STANDARD_NO_PAD.encode(bytes)),
-            ("base64url", URL_SAFE_NO_PAD.encode(bytes)),
-            ("base64url with padding", URL_SAFE.encode(bytes)),
-        ] {
-            all.push((format!("{what} in {alphabet}"), text.into_bytes()));
-        }
-    }
-    for (what, text) in [
-        ("PEM", pem.to_owned()),
-        ("PEM without its last line end", pem.trim_end().to_owned()),
-        ("PEM with CRLF", pem.replace('\n', "\r\n")),
-        ("JWK", jwk.to_owned()),
-    ] {
-        all.push((what.to_owned(), text.into_bytes()));
-    }
-    all.push(("nothing".to_owned(), Vec::new()));
-    all
-}
-
-/// A token under HMAC with `secret`.
-pub fn hmac_token(signer: &Signer, algorithm: &str, kid: &str, secret: &[u8]) -> (String, Value) {
-    let function = match algorithm {
-        "HS384" => hmac::HMAC_SHA384,
-        "HS512" => hmac::HMAC_SHA512,
-        _ => hmac::HMAC_SHA256,
-    };
-    let mut header = signer.header();
-    header["alg"] = algorithm.into();
-    header["kid"] = kid.into();
-    let claims = signer.claims();
-    let message = unsigned(&header, &claims);
-    let tag = hmac::sign(&hmac::Key::new(function, secret), message.as_bytes());
-    let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()));
-    (token, claims)
 }
 
 /// Tries every attack and asserts that it gets the model's answer; then that nothing was spent.

@@ -1,11 +1,16 @@
 //! Known vulnerabilities of others, tried on the running service. `docs/attacks.md` has the table:
 //! a row for each, with the test that tries it, or why it does not apply.
 
+mod floods;
+mod handles;
 mod jwt;
+mod jwt_hmac;
 mod jwt_matrix;
-
+mod names;
+mod operations;
 mod replay;
 mod table;
+mod tls;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};

@@ -23,7 +23,8 @@ fn row_37_cve_2025_6014_a_spent_assertion_in_every_guise(backend: Backend) {
         "/api/v1/release/%FF",
         &missing,
     ];
-    let headers: [(&str, fn(&str) -> String); 8] = [
+    type Guise = fn(&str) -> String;
+    let headers: [(&str, Guise); 8] = [
         ("as it was", |it| format!("Bearer {it}")),
         ("in small letters", |it| format!("bearer {it}")),
         ("in capitals", |it| format!("BEARER {it}")),

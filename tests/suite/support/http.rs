@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
@@ -53,10 +54,20 @@ impl Tls {
                 let chain = CertificateDer::pem_slice_iter(chain.as_bytes());
                 let chain = chain.collect::<Result<_, _>>().expect("PEM");
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
-                builder.with_client_auth_cert(chain, key).expect("a pair")
+                // Whatever it is, it is shown: to refuse it is the server's part.
+                let key = rustls::crypto::ring::sign::any_supported_type(&key);
+                let pair = CertifiedKey::new(chain, key.expect("a key of a known kind"));
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
             }
         };
         config.resumption = Resumption::disabled();
+        Self(Arc::new(config))
+    }
+
+    /// The same, changed by `change`.
+    pub fn changed(&self, change: impl FnOnce(&mut ClientConfig)) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        change(&mut config);
         Self(Arc::new(config))
     }
 }
@@ -238,6 +249,25 @@ impl Connection {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
+    }
+
+    /// Whatever comes next, as it is; nothing at the end.
+    pub fn read_some(&mut self) -> io::Result<Vec<u8>> {
+        let mut piece = vec![0; 16 * 1024];
+        let read = self.stream.read(&mut piece)?;
+        piece.truncate(read);
+        Ok(piece)
+    }
+
+    /// How long to wait for each piece, in place of what is usual.
+    pub fn patience(&mut self, patience: Duration) -> io::Result<()> {
+        self.stream.sock.set_read_timeout(Some(patience))?;
+        self.stream.sock.set_write_timeout(Some(patience))
+    }
+
+    /// The TLS session.
+    pub fn session(&self) -> &ClientConnection {
+        &self.stream.conn
     }
 
     /// Waits for the status line and headers, then for the rest.

@@ -1,0 +1,316 @@
+//! Every operation of the API: who may call it, and how it is called well.
+
+use std::cell::Cell;
+
+use serde_json::{Value, json};
+
+use crate::support::api::Worker;
+use crate::support::proof::{Mesh, Pair, request, self_signed};
+use crate::support::{Admin, Request, Service, id_of, text};
+
+/// Who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody, known or not: what it says is about no deployment.
+    Nothing,
+    /// Whoever is known.
+    Proof,
+    /// A workload of the right role and environment.
+    Entitled,
+    /// A workload; strangers to a credential see none of it.
+    Workload,
+    /// An operator with this permission.
+    Permission(&'static str),
+}
+use Needs::{Entitled, Nothing, Permission, Proof, Workload};
+
+const READ: Needs = Permission("read-metadata");
+const CLIENTS: Needs = Permission("write-clients");
+const CREDENTIALS: Needs = Permission("write-credentials");
+const PRINCIPALS: Needs = Permission("write-principals");
+const AUDIT: Needs = Permission("read-audit");
+
+/// One call that goes well for whoever may make it.
+pub struct Call {
+    pub needs: Needs,
+    pub request: Request,
+    /// The status of success.
+    pub good: u16,
+}
+
+/// Makes what calls need, anew for each.
+pub struct Stage {
+    pub admin: Admin,
+    count: Cell<u32>,
+    /// A credential that the worker of `m365-sync` in production has fetched.
+    pub credential: String,
+}
+
+impl Stage {
+    pub fn new(service: &Service) -> Self {
+        let admin = Admin::of(service);
+        admin.client("acme");
+        let credential = admin.credential("acme", "production", &["m365-sync"], "lent");
+        Self {
+            admin,
+            count: Cell::new(0),
+            credential,
+        }
+    }
+
+    pub fn name(&self) -> String {
+        self.count.set(self.count.get() + 1);
+        format!("n-{}", self.count.get())
+    }
+
+    pub fn client(&self) -> String {
+        self.admin.client(&self.name())
+    }
+
+    pub fn contact(&self) -> String {
+        let client = self.client();
+        let body = json!({"name": "Ada", "email": "ada@example.com", "role": "owner"});
+        let contact = self
+            .admin
+            .create(&format!("/clients/{client}/contacts"), &body);
+        format!("/clients/{client}/contacts/{}", id_of(&contact))
+    }
+
+    pub fn empty(&self) -> String {
+        let id = self
+            .admin
+            .empty_credential("acme", "production", &["m365-sync"]);
+        format!("/credentials/{id}")
+    }
+
+    /// A credential with two versions, the second of them active or pending.
+    pub fn versions(&self, active: bool) -> String {
+        let path = self.empty();
+        let mut body = json!({"fields": {"value": "v"}, "activate": {"reason": "r"}});
+        self.admin.create(&format!("{path}/versions"), &body);
+        if !active {
+            body.as_object_mut().expect("an object").remove("activate");
+        }
+        self.admin.create(&format!("{path}/versions"), &body);
+        path
+    }
+
+    pub fn workload(&self) -> Worker {
+        self.admin
+            .workload(&self.name(), "production", &["m365-sync"])
+    }
+
+    pub fn operator(&self, role: &str) -> (String, Pair, String) {
+        let body = json!({"name": self.name(), "role": role});
+        let id = id_of(&self.admin.create("/operators", &body));
+        let (key, csr) = request();
+        let keys = format!("/operators/{id}/keys");
+        let registered = self.admin.create(&keys, &json!({"csr": csr}));
+        let certificate = text(&registered, "/certificate").to_owned();
+        (id, Pair { certificate, key }, id_of(&registered))
+    }
+
+    pub fn authority(&self) -> Value {
+        let domain = format!("{}.example", self.name());
+        let mesh = Mesh::new(&domain);
+        json!({"name": self.name(), "certificate": mesh.certificate(), "trust_domain": domain})
+    }
+
+    pub fn disabled(&self, path: &str) -> String {
+        let answer = self
+            .admin
+            .change("POST", path, &format!("{path}/disable"), &json!({}));
+        answer.expect(200);
+        path.to_owned()
+    }
+
+    /// A good call of an operation, on things of its own.
+    #[rustfmt::skip]
+    pub fn call(&self, operation: &str) -> Call {
+        let api = |path: &str| format!("/api/v1{path}");
+        let get = |needs, path: &str| Call { needs, request: Request::get(&api(path)), good: 200 };
+        let post = |needs, path: &str, body: Value| Call {
+            needs, request: Request::post(&api(path), &body), good: 201,
+        };
+        // With the revision of `resource`, and a body if there is one.
+        let change = |needs, method: &str, resource: &str, target: &str, body: Option<Value>| {
+            let request = Request::new(method, &api(target)).if_match(&self.admin.get(resource));
+            let request = match body { Some(body) => request.json(&body), None => request };
+            Call { needs, request, good: 200 }
+        };
+        let delete = |needs, path: &str, good| Call {
+            needs, request: Request::new("DELETE", &api(path)), good,
+        };
+        let reason = || Some(json!({"reason": "r"}));
+        let act = |verb: &str, number: i64, active: bool, body| {
+            let path = self.versions(active);
+            change(CREDENTIALS, "POST", &path, &format!("{path}/versions/{number}/{verb}"), body)
+        };
+        let self_key = || json!({"certificate": self_signed().certificate});
+        match operation {
+            "GET /openapi.json" => get(Nothing, "/openapi.json"),
+            "GET /whoami" => get(Proof, "/whoami"),
+            "GET /release" => get(Workload, "/release"),
+            "GET /release/{credential}" => get(Entitled, &format!("/release/{}", self.credential)),
+            "POST /release/{credential}/in-use" => Call {
+                good: 204,
+                ..post(Entitled, &format!("/release/{}/in-use", self.credential), json!({"version": 1}))
+            },
+            "GET /clients" => get(READ, "/clients"),
+            "POST /clients" => post(CLIENTS, "/clients", json!({"name": "N", "slug": self.name()})),
+            "GET /clients/{client}" => get(READ, &format!("/clients/{}", self.client())),
+            "PATCH /clients/{client}" => {
+                let path = format!("/clients/{}", self.client());
+                change(CLIENTS, "PATCH", &path, &path, Some(json!({"name": "M"})))
+            }
+            "GET /clients/{client}/contacts" => get(READ, &format!("/clients/{}/contacts", self.client())),
+            "POST /clients/{client}/contacts" => post(CLIENTS, &format!("/clients/{}/contacts", self.client()),
+                json!({"name": "Ada", "email": "ada@example.com", "role": "owner"})),
+            "GET /clients/{client}/contacts/{contact}" => get(READ, &self.contact()),
+            "PATCH /clients/{client}/contacts/{contact}" => {
+                let path = self.contact();
+                change(CLIENTS, "PATCH", &path, &path, Some(json!({"name": "Bea"})))
+            }
+            "DELETE /clients/{client}/contacts/{contact}" => delete(CLIENTS, &self.contact(), 204),
+            "GET /roles" => get(READ, "/roles"),
+            "POST /roles" => post(CREDENTIALS, "/roles", json!({"name": self.name()})),
+            "GET /roles/{role}" => get(READ, &format!("/roles/{}", self.admin.role(&self.name()))),
+            "PATCH /roles/{role}" => {
+                let path = format!("/roles/{}", self.admin.role(&self.name()));
+                change(CREDENTIALS, "PATCH", &path, &path, Some(json!({"name": self.name()})))
+            }
+            "GET /environments" => get(READ, "/environments"),
+            "POST /environments" => post(CREDENTIALS, "/environments", json!({"name": self.name()})),
+            "GET /environments/{environment}" =>
+                get(READ, &format!("/environments/{}", self.admin.environment(&self.name()))),
+            "PATCH /environments/{environment}" => {
+                let path = format!("/environments/{}", self.admin.environment(&self.name()));
+                change(CREDENTIALS, "PATCH", &path, &path, Some(json!({"name": self.name()})))
+            }
+            "GET /credentials" => get(READ, "/credentials"),
+            "POST /credentials" => post(CREDENTIALS, "/credentials", json!({"client": "acme", "label": "l",
+                "kind": "generic", "environment": "production", "roles": ["m365-sync"]})),
+            "GET /credentials/{credential}" => get(READ, &self.empty()),
+            "PATCH /credentials/{credential}" => {
+                let path = self.empty();
+                change(CREDENTIALS, "PATCH", &path, &path, Some(json!({"label": "m"})))
+            }
+            "GET /credentials/{credential}/holds" => get(READ, &format!("{}/holds", self.empty())),
+            "PUT /credentials/{credential}/roles/{role}" => {
+                let path = self.empty();
+                change(CREDENTIALS, "PUT", &path, &format!("{path}/roles/google-sync"), None)
+            }
+            "DELETE /credentials/{credential}/roles/{role}" => {
+                let path = self.empty();
+                let more = format!("{path}/roles/google-sync");
+                self.admin.change("PUT", &path, &more, &json!({})).expect(200);
+                delete(CREDENTIALS, &more, 200)
+            }
+            "POST /credentials/{credential}/versions" =>
+                post(CREDENTIALS, &format!("{}/versions", self.empty()), json!({"fields": {"value": "v"}})),
+            "GET /credentials/{credential}/versions/{number}" =>
+                get(READ, &format!("{}/versions/1", self.versions(true))),
+            "POST /credentials/{credential}/versions/{number}/activate" => act("activate", 2, false, reason()),
+            "POST /credentials/{credential}/versions/{number}/reject" => act("reject", 2, false, reason()),
+            "POST /credentials/{credential}/versions/{number}/retire" => act("retire", 1, true, Some(json!({}))),
+            "GET /receipts" => get(READ, "/receipts"),
+            "GET /workloads" => get(READ, "/workloads"),
+            "POST /workloads" => post(PRINCIPALS, "/workloads",
+                json!({"name": self.name(), "environment": "production", "roles": ["m365-sync"]})),
+            "GET /workloads/{workload}" => get(READ, &format!("/workloads/{}", self.workload().id)),
+            "PATCH /workloads/{workload}" => {
+                let path = format!("/workloads/{}", self.workload().id);
+                change(PRINCIPALS, "PATCH", &path, &path, Some(json!({"name": self.name()})))
+            }
+            "POST /workloads/{workload}/disable" => {
+                let path = format!("/workloads/{}", self.workload().id);
+                change(PRINCIPALS, "POST", &path, &format!("{path}/disable"), None)
+            }
+            "POST /workloads/{workload}/enable" => {
+                let path = self.disabled(&format!("/workloads/{}", self.workload().id));
+                change(PRINCIPALS, "POST", &path, &format!("{path}/enable"), None)
+            }
+            "GET /workloads/{workload}/holds" => get(READ, &format!("/workloads/{}/holds", self.workload().id)),
+            "GET /workloads/{workload}/keys" => get(READ, &format!("/workloads/{}/keys", self.workload().id)),
+            "POST /workloads/{workload}/keys" =>
+                post(PRINCIPALS, &format!("/workloads/{}/keys", self.workload().id), self_key()),
+            "GET /workloads/{workload}/keys/{key}" => {
+                let worker = self.workload();
+                get(READ, &format!("/workloads/{}/keys/{}", worker.id, worker.key_id))
+            }
+            "DELETE /workloads/{workload}/keys/{key}" => {
+                let worker = self.workload();
+                delete(PRINCIPALS, &format!("/workloads/{}/keys/{}", worker.id, worker.key_id), 200)
+            }
+            "GET /operators" => get(READ, "/operators"),
+            "POST /operators" => post(PRINCIPALS, "/operators", json!({"name": self.name(), "role": "support"})),
+            "GET /operators/{operator}" => get(READ, &format!("/operators/{}", self.operator("support").0)),
+            "PATCH /operators/{operator}" => {
+                let path = format!("/operators/{}", self.operator("support").0);
+                change(PRINCIPALS, "PATCH", &path, &path, Some(json!({"role": "auditor"})))
+            }
+            "POST /operators/{operator}/disable" => {
+                let path = format!("/operators/{}", self.operator("support").0);
+                change(PRINCIPALS, "POST", &path, &format!("{path}/disable"), None)
+            }
+            "POST /operators/{operator}/enable" => {
+                let path = self.disabled(&format!("/operators/{}", self.operator("support").0));
+                change(PRINCIPALS, "POST", &path, &format!("{path}/enable"), None)
+            }
+            "GET /operators/{operator}/keys" => get(READ, &format!("/operators/{}/keys", self.operator("support").0)),
+            "POST /operators/{operator}/keys" =>
+                post(PRINCIPALS, &format!("/operators/{}/keys", self.operator("support").0), self_key()),
+            "GET /operators/{operator}/keys/{key}" => {
+                let (id, _, key) = self.operator("support");
+                get(READ, &format!("/operators/{id}/keys/{key}"))
+            }
+            "DELETE /operators/{operator}/keys/{key}" => {
+                let (id, _, key) = self.operator("support");
+                delete(PRINCIPALS, &format!("/operators/{id}/keys/{key}"), 200)
+            }
+            "GET /authorities" => get(READ, "/authorities"),
+            "POST /authorities" => post(PRINCIPALS, "/authorities", self.authority()),
+            "GET /authorities/{authority}" => {
+                let id = id_of(&self.admin.create("/authorities", &self.authority()));
+                get(READ, &format!("/authorities/{id}"))
+            }
+            "DELETE /authorities/{authority}" => {
+                let id = id_of(&self.admin.create("/authorities", &self.authority()));
+                delete(PRINCIPALS, &format!("/authorities/{id}"), 200)
+            }
+            "GET /keys" => get(READ, "/keys"),
+            "GET /audit" => get(AUDIT, "/audit"),
+            "GET /audit/consistency" => {
+                let checkpoint = self.admin.client.get("/api/v1/audit/checkpoint").expect(200).text();
+                let origin = checkpoint.lines().next().expect("an origin");
+                get(Proof, &format!("/audit/consistency?log={origin}&from=1&to=1"))
+            }
+            "GET /audit/checkpoint" => get(AUDIT, "/audit/checkpoint"),
+            "GET /audit/export" => get(AUDIT, "/audit/export"),
+            "GET /audit/key" => get(Proof, "/audit/key"),
+            other => panic!(
+                "{other} is in the API and not in this table: say here who may call it, and how it is called well"
+            ),
+        }
+    }
+}
+
+/// Every operation of the API's own document, and the document itself.
+pub fn operations(service: &Service) -> Vec<String> {
+    let document = service
+        .anonymous()
+        .get("/api/v1/openapi.json")
+        .expect(200)
+        .json();
+    let mut all = vec!["GET /openapi.json".to_owned()];
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let path = path.strip_prefix("/api/v1").expect("our base");
+        for method in methods.as_object().expect("methods").keys() {
+            if method != "parameters" {
+                all.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    assert!(all.len() > 50, "{all:?}");
+    all
+}
