@@ -4,6 +4,7 @@
 
 mod api;
 mod assertion;
+mod attendant;
 mod audit;
 mod audit_verify;
 mod authenticator;
@@ -28,9 +29,11 @@ mod node;
 mod operator;
 mod principal_key;
 mod receipt;
+mod recipient;
 mod recover;
 mod role;
 mod serve;
+mod stopped;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -264,6 +267,10 @@ impl Cli {
                 return manual::completions(arguments, &mut stdout);
             }
             Command::Man(arguments) => return manual::man(arguments),
+            Command::Keys(keys::Command::Recipient(command)) => {
+                let mut out = Output::new(self.output, stdout);
+                return recipient::run(command, environment, &mut out);
+            }
             Command::Audit(audit::Command::Verify(arguments)) => {
                 let mut out = Output::new(self.output, stdout);
                 return audit_verify::run(arguments, self.output, &mut out);

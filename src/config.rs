@@ -37,6 +37,8 @@ pub struct Config {
     pub database: Database,
     /// What opens the root key.
     pub root: RootSource,
+    /// Which age plugins may be started.
+    pub plugins: PluginsConfig,
     /// The API listener.
     pub api: ApiConfig,
     /// Health, readiness and metrics.
@@ -65,6 +67,15 @@ pub enum RootSource {
     Credential(PathBuf),
     /// A passphrase, asked for on the terminal.
     Passphrase,
+}
+
+/// Which age plugins may be started for identities and recipients of the root key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginsConfig {
+    /// Their names; none by default.
+    pub names: Vec<String>,
+    /// The only directory that their programs are looked for in; `$PATH` when there is none.
+    pub directory: Option<PathBuf>,
 }
 
 /// The API listener.
@@ -243,6 +254,7 @@ impl Settings {
             data,
             database,
             root: self.root(credentials)?,
+            plugins: self.plugins()?,
             api: ApiConfig {
                 listen: self.or("api.listen", "127.0.0.1:8200", Found::address)?,
                 certificate: self.certificate()?,
@@ -333,6 +345,28 @@ impl Settings {
             what: "what opens the root key; or else root.credential, or root.passphrase = true",
             variable: sources::variable("root.identity_file"),
         })
+    }
+
+    fn plugins(&mut self) -> Result<PluginsConfig, ConfigError> {
+        let names = self.or("root.plugins", "", |found| {
+            let names: Vec<String> = found
+                .text
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect();
+            names
+                .iter()
+                .all(|name| crate::crypto::is_plugin_name(name))
+                .then_some(names)
+                .ok_or("must be names of age plugins: a-z, 0-9, + . _ - and no path")
+        })?;
+        let directory = self.optional("root.plugin_directory", |found| {
+            Some(PathBuf::from(found.text.as_str()))
+                .filter(|path| path.is_absolute())
+                .ok_or("must be an absolute path")
+        })?;
+        Ok(PluginsConfig { names, directory })
     }
 
     fn certificate(&mut self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {

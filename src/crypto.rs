@@ -24,6 +24,7 @@ mod aad;
 mod age_writer;
 mod keyring;
 mod mac;
+mod plugin;
 mod recipient;
 mod root;
 mod seal;
@@ -33,9 +34,12 @@ pub use aad::{Binding, Kind};
 pub use age_writer::{AgeWriteError, AgeWriter};
 pub use keyring::{Kek, KekError, KekRef, Keyring, KeyringLimits, PayloadRef, RewrapError};
 pub use mac::MacKey;
+pub use plugin::{Attendant, PluginError, Plugins, is_plugin_name};
 pub use recipient::{Identity, IdentityError, MAX_WORK_FACTOR, Recipient, RecipientError};
 pub use root::{ExpectedRoot, RootError, RootFileForm, RootKey, Subkey};
-pub use root::{open_root_file, root_file_name, write_root_file};
+pub use root::{
+    open_root_file, read_root_file, replace_root_file, root_file_name, write_root_file,
+};
 pub use seal::{KeyRef, MAX_PLAINTEXT, OVERHEAD, OpenError, SealError, open, open_key, seal};
 pub use service_key::{ServiceKeyName, UnknownServiceKey};
 

@@ -112,6 +112,10 @@ kinds! {
     ServiceKeyCreated = "service-key.created",
     /// A root key was made.
     RootCreated = "root.created",
+    /// The root key was encrypted to one recipient more.
+    RootRecipientAdded = "root.recipient-added",
+    /// The root key was encrypted to one recipient less.
+    RootRecipientRemoved = "root.recipient-removed",
 }
 
 impl fmt::Display for Kind {

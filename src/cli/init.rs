@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::attendant;
 use super::data_lock::{DataLock, private_directory};
 use super::dev::new_deployment_id;
 use super::files::NewFile;
@@ -14,9 +15,10 @@ use super::serve::{ask_passphrase, open_database, read_identities};
 use super::{Environment, error::CliError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Database as DatabaseConfig, RootSource, TemplateRoot, TemplateValues, write_commented_template,
+    Database as DatabaseConfig, PluginsConfig, RootSource, TemplateRoot, TemplateValues,
+    write_commented_template,
 };
-use crate::crypto::{Identity, Recipient};
+use crate::crypto::{Identity, Plugins, Recipient, is_plugin_name};
 use crate::model::{DisplayName, Slug};
 use crate::random::SystemRandom;
 use crate::secret::Secret;
@@ -43,6 +45,12 @@ pub struct Arguments {
     /// Recovery recipient (age1…) that can also open the root key; may be repeated
     #[arg(long = "recovery-recipient", value_name = "RECIPIENT")]
     pub recovery_recipients: Vec<String>,
+    /// age plugin that identities and recipients may use, such as yubikey; may be repeated
+    #[arg(long = "plugin", value_name = "NAME")]
+    pub plugins: Vec<String>,
+    /// The only directory that plugins are looked for in; PATH when left out
+    #[arg(long, value_name = "DIR")]
+    pub plugin_directory: Option<PathBuf>,
     /// Name of the first operator, who gets the role tech-ops
     #[arg(long, value_name = "NAME")]
     pub operator: DisplayName,
@@ -176,11 +184,35 @@ pub(super) enum KeyKind {
     Request,
 }
 
+/// The plugins that the new settings will allow.
+fn read_plugins(arguments: &Arguments, environment: &Environment) -> Result<Plugins, CliError> {
+    if !arguments.plugins.iter().all(|name| is_plugin_name(name)) {
+        return Err(CliError::local(
+            "--plugin must be the name of an age plugin: a-z, 0-9, + . _ - and no path",
+        ));
+    }
+    if arguments
+        .plugin_directory
+        .as_ref()
+        .is_some_and(|path| path.is_relative())
+    {
+        return Err(CliError::local(
+            "--plugin-directory must be an absolute path",
+        ));
+    }
+    let config = PluginsConfig {
+        names: arguments.plugins.clone(),
+        directory: arguments.plugin_directory.clone(),
+    };
+    Ok(attendant::plugins(&config, environment))
+}
+
 fn access(arguments: &Arguments, environment: &Environment) -> Result<Access, CliError> {
+    let plugins = read_plugins(arguments, environment)?;
     let mut recipients = Vec::new();
     for text in &arguments.recovery_recipients {
         recipients.push(
-            Recipient::parse(text)
+            Recipient::parse_with(text, &plugins)
                 .map_err(|error| CliError::local(format!("--recovery-recipient: {error}")))?,
         );
     }
@@ -236,7 +268,16 @@ fn access(arguments: &Arguments, environment: &Environment) -> Result<Access, Cl
         }
         (None, None) => return Err(CliError::local("say what opens the root key at start")),
     };
-    let identities = read_identities(&source, environment)?;
+    let identities = read_identities(&source, &plugins, environment)?;
+    if identities
+        .iter()
+        .any(|identity| identity.recipient().is_none())
+    {
+        return Err(CliError::local(
+            "the identity of a plugin has no recipient: write the line `# Recipient: age1…` before \
+             it, as the plugin's own tools do",
+        ));
+    }
     recipients.extend(identities.iter().filter_map(Identity::recipient));
     Ok(Access {
         recipients,
@@ -322,6 +363,8 @@ async fn make(
         node: arguments.node.to_string(),
         database_url_file: url_file,
         root: access.template,
+        plugins: arguments.plugins.clone(),
+        plugin_directory: arguments.plugin_directory.clone(),
         certificate: None,
         listen: None,
         url: None,

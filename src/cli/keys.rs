@@ -14,6 +14,12 @@ use super::{
 pub enum Command {
     /// List the root, key-encryption and service keys by generation
     List,
+    /// Who can open the root key; with the service stopped, on its machine
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom keys recipient add age1… --config /etc/strongroom/strongroom.toml"
+    )]
+    Recipient(super::recipient::Command),
 }
 
 const ROOT_COLUMNS: &[Column] = &[
@@ -42,7 +48,9 @@ const SERVICE_COLUMNS: &[Column] = &[
 /// # Errors
 /// As [`super::api::Api`].
 pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError> {
-    let Command::List = command;
+    let Command::List = command else {
+        return Err(CliError::local("this command does not call the API"));
+    };
     let keys = session.api.get(&["keys"], &[]).await?;
     // In JSON this prints all three parts as they came.
     session.out.one(

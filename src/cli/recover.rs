@@ -2,21 +2,18 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
-use super::data_lock::DataLock;
+use super::attendant::plugins;
 use super::init::{OperatorKey, broken_key, first_key, read_operator_key};
-use super::node::{on_fatal, runtime};
-use super::serve::{load_production, open_database, read_identities};
+use super::node::runtime;
+use super::serve::{load_production, read_identities};
+use super::stopped::open_stopped;
 use super::{Environment, error::CliError, files::NewFile};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Config;
-use crate::crypto::Identity;
 use crate::model::DisplayName;
-use crate::random::SystemRandom;
-use crate::vault::{Bootstrapped, Open, Vault};
+use crate::vault::Bootstrapped;
 
 /// Who is to be let in.
 #[derive(Args, Debug)]
@@ -51,37 +48,16 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> Result<(), CliEr
             arguments.certificate_out.display()
         )));
     }
-    let identities = read_identities(&config.root, environment)?;
+    let plugins = plugins(&config.plugins, environment);
+    let identities = read_identities(&config.root, &plugins, environment)?;
     let name = arguments.operator.clone();
     let done = runtime()?.block_on(async {
-        let (vault, _lock) = open(&config, identities).await?;
+        let (vault, _lock) = open_stopped(&config, identities).await?;
         let done = vault.recover_operator(name, first_key(&key)).await;
         vault.close().await;
         done.map_err(|error| CliError::local(error.to_string()))
     })?;
     report(arguments, &done)
-}
-
-async fn open(
-    config: &Config,
-    identities: Vec<Identity>,
-) -> Result<(Arc<Vault>, DataLock), CliError> {
-    let lock = DataLock::take(&config.data)?;
-    let database = open_database(&config.database, false).await?;
-    let vault = Vault::open(Open {
-        database,
-        data: Some(config.data.clone()),
-        deployment: Some(config.deployment.clone()),
-        node: config.node.clone(),
-        identities,
-        cache_bytes: 1024 * 1024,
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom::new()),
-        on_fatal: Arc::new(on_fatal),
-    })
-    .await
-    .map_err(|error| CliError::local(error.to_string()))?;
-    Ok((vault, lock))
 }
 
 fn report(arguments: &Arguments, done: &Bootstrapped) -> Result<(), CliError> {

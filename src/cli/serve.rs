@@ -6,12 +6,13 @@ use std::sync::Arc;
 use clap::Args;
 use zeroize::Zeroizing;
 
+use super::attendant::plugins;
 use super::data_lock::{DataLock, private_directory};
 use super::node::{Node, ServerIdentity, bind, on_fatal, runtime, server_names};
 use super::{Environment, error::CliError};
 use crate::clock::SystemClock;
 use crate::config::{Config, Database as DatabaseConfig, LogFormat, RootSource};
-use crate::crypto::Identity;
+use crate::crypto::{Identity, Plugins};
 use crate::http::server::Limits;
 use crate::http::status::Metrics;
 use crate::random::SystemRandom;
@@ -40,7 +41,8 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> Result<(), CliEr
     };
     telemetry::init(format, &config.log.filter)
         .map_err(|error| CliError::local(error.to_string()))?;
-    let identities = read_identities(&config.root, environment)?;
+    let plugins = plugins(&config.plugins, environment);
+    let identities = read_identities(&config.root, &plugins, environment)?;
     runtime()?.block_on(serve(config, identities))
 }
 
@@ -127,13 +129,14 @@ pub async fn open_database(database: &DatabaseConfig, create: bool) -> Result<Da
 /// It is not there, or others can read it.
 pub fn read_identities(
     root: &RootSource,
+    plugins: &Plugins,
     environment: &Environment,
 ) -> Result<Vec<Identity>, CliError> {
     let credentials = environment.get(std::ffi::OsStr::new("CREDENTIALS_DIRECTORY"));
     let credentials = credentials.map(Path::new);
     match root {
         RootSource::IdentityFile(path) | RootSource::Credential(path) => {
-            Identity::read_file(path, credentials)
+            Identity::read_file_with(path, credentials, plugins)
                 .map_err(|error| CliError::local(format!("{}: {error}", path.display())))
         }
         RootSource::Passphrase => {

@@ -19,6 +19,8 @@ enum Form {
     Text,
     Number,
     Switch,
+    /// Texts, kept with commas between them, which none of them may hold.
+    List,
 }
 
 /// Every key of the file. Each is also a variable, unless [`NOT_A_VARIABLE`] says otherwise.
@@ -31,6 +33,8 @@ const KEYS: &[(&str, Form)] = &[
     ("root.identity_file", Form::Text),
     ("root.credential", Form::Text),
     ("root.passphrase", Form::Switch),
+    ("root.plugins", Form::List),
+    ("root.plugin_directory", Form::Text),
     ("api.listen", Form::Text),
     ("api.certificate", Form::Text),
     ("api.key", Form::Text),
@@ -239,6 +243,9 @@ fn collect(
                 number.as_str().to_owned()
             }
             (Form::Switch, DeValue::Boolean(on)) => on.to_string(),
+            (Form::List, DeValue::Array(items)) if texts(items).is_some() => {
+                texts(items).unwrap_or_default()
+            }
             _ => {
                 return Err(ConfigError::Value {
                     place: place(),
@@ -246,6 +253,7 @@ fn collect(
                         Form::Text => "must be a text in quotes",
                         Form::Number => "must be a whole decimal number, without quotes",
                         Form::Switch => "must be true or false, without quotes",
+                        Form::List => "must be a list of texts, such as [\"yubikey\"]",
                     },
                 });
             }
@@ -259,6 +267,18 @@ fn collect(
         found.insert(key, Found { text, origin });
     }
     Ok(())
+}
+
+/// The texts of a list with commas between them; `None` if something else is among them.
+fn texts(items: &toml::de::DeArray<'_>) -> Option<String> {
+    let mut list = Vec::new();
+    for item in items {
+        match item.get_ref() {
+            DeValue::String(text) if !text.contains(',') => list.push(text.as_ref()),
+            _ => return None,
+        }
+    }
+    Some(list.join(","))
 }
 
 /// The line, counted from 1, of the byte at `offset`.

@@ -16,6 +16,10 @@ pub struct TemplateValues {
     pub database_url_file: Option<PathBuf>,
     /// What opens the root key.
     pub root: TemplateRoot,
+    /// age plugins that may be started.
+    pub plugins: Vec<String>,
+    /// Where their programs lie.
+    pub plugin_directory: Option<PathBuf>,
     /// Certificate chain and key of the API listener.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Address of the API listener, if not the default.
@@ -91,6 +95,21 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
         "\"root-identity\"",
     ));
     line(&setting("passphrase", passphrase.then_some("true"), "true"));
+    line(
+        "# age plugins that identities and recipients of the root key may use, and the one directory\n\
+         # that their programs are looked for in; without it, the absolute entries of PATH.",
+    );
+    let plugins = (!values.plugins.is_empty()).then(|| {
+        let names: Vec<String> = values.plugins.iter().map(|name| quoted(name)).collect();
+        format!("[{}]", names.join(", "))
+    });
+    line(&setting("plugins", plugins.as_deref(), "[\"yubikey\"]"));
+    let directory = values.plugin_directory.as_ref().map(path);
+    line(&setting(
+        "plugin_directory",
+        directory.as_deref(),
+        "\"/usr/local/bin\"",
+    ));
     line("\n[api]\n# Address and port of the API.");
     let listen = values.listen.as_deref().map(quoted);
     line(&setting("listen", listen.as_deref(), "\"127.0.0.1:8200\""));

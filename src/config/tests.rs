@@ -176,6 +176,8 @@ fn the_template_is_a_valid_file() {
             node: "main".into(),
             database_url_file: None,
             root,
+            plugins: vec!["yubikey".into(), "tpm".into()],
+            plugin_directory: None,
             certificate: Some(("api.pem".into(), "api.key".into())),
             listen: Some("0.0.0.0:8200".into()),
             url: Some("https://strongroom.example.com:8200".into()),
@@ -325,4 +327,27 @@ fn only_a_bare_https_origin_is_a_url() {
     ] {
         assert_eq!(https_origin(text), None, "{text}");
     }
+}
+
+#[test]
+fn plugins_are_a_list_of_names_and_none_by_default() {
+    assert!(load(&minimal(), &[]).ok().unwrap().plugins.names.is_empty());
+    let list = |text: &str| load(&format!("{}plugins = {text}\n", minimal()), &[]);
+    let names = |config: Result<Config, ConfigError>| config.ok().unwrap().plugins.names;
+    assert_eq!(names(list("[\"yubikey\", \"tpm\"]")), ["yubikey", "tpm"]);
+    let variable = [("STRONGROOM_ROOT_PLUGINS", "se,tpm")];
+    assert_eq!(names(load(&minimal(), &variable)), ["se", "tpm"]);
+    for wrong in [
+        "\"yubikey\"",
+        "[1]",
+        "[\"a,b\"]",
+        "[\"../x\"]",
+        "[\"A\"]",
+        "[[\"a\"]]",
+    ] {
+        let text = error(list(wrong));
+        assert!(text.contains("root.plugins"), "{wrong}: {text}");
+    }
+    let relative = format!("{}plugin_directory = \"bin\"\n", minimal());
+    assert!(error(load(&relative, &[])).contains("absolute"));
 }

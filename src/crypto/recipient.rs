@@ -1,7 +1,8 @@
 //! Who can open the root key: age recipients and the identities that belong to them.
 //!
 //! The forms are those of c2sp.org/age: an X25519 recipient (`age1…`) with its identity
-//! (`AGE-SECRET-KEY-1…`), or a passphrase through scrypt, which must be the only way into its file.
+//! (`AGE-SECRET-KEY-1…`), those of an allowed plugin (`age1NAME1…`, `AGE-PLUGIN-NAME-1…`), or a
+//! passphrase through scrypt, which must be the only way into its file.
 //! Keys made here take their randomness from the operating system, because the age library offers
 //! no other source.
 
@@ -13,6 +14,7 @@ use std::path::Path;
 use age::secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::plugin::{PluginError, PluginRecipient, Plugins};
 use crate::secret::Secret;
 
 /// The most work that a passphrase may cost, as the binary logarithm of scrypt's N. 2^20 with
@@ -31,11 +33,12 @@ pub struct Recipient(Form);
 
 enum Form {
     X25519(age::x25519::Recipient),
+    Plugin(PluginRecipient),
     Passphrase(age::scrypt::Recipient),
 }
 
 /// The text is not a recipient that can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// Not an age recipient.
     #[error("line {line} is not an age recipient (age1 followed by 58 characters)")]
@@ -43,13 +46,21 @@ pub enum RecipientError {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A recipient of a plugin, of SSH or of a post-quantum scheme.
+    /// A recipient of SSH.
     #[error(
-        "line {line} is a recipient of a plugin or another scheme; only age X25519 recipients can be used for now"
+        "line {line} is a recipient of another scheme; only age X25519 recipients and those of an allowed plugin can be used"
     )]
     Unsupported {
         /// The line, counted from 1.
         line: usize,
+    },
+    /// A recipient of a plugin that cannot be used.
+    #[error("line {line} {reason}")]
+    Plugin {
+        /// The line, counted from 1.
+        line: usize,
+        /// Why.
+        reason: PluginError,
     },
     /// There is no recipient in the text.
     #[error("there is no recipient")]
@@ -68,7 +79,15 @@ impl Recipient {
     /// # Errors
     /// The text is anything else. The line in the error is 1.
     pub fn parse(text: &str) -> Result<Self, RecipientError> {
-        Self::parse_line(text, 1)
+        Self::parse_with(text, &Plugins::none())
+    }
+
+    /// One X25519 recipient, or one of an allowed plugin.
+    ///
+    /// # Errors
+    /// The text is anything else. The line in the error is 1.
+    pub fn parse_with(text: &str, plugins: &Plugins) -> Result<Self, RecipientError> {
+        Self::parse_line(text, 1, plugins)
     }
 
     /// One recipient on each line; empty lines and lines that begin with `#` are skipped.
@@ -77,7 +96,7 @@ impl Recipient {
     /// A line is anything else, or there is no recipient at all.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, RecipientError> {
         let recipients = entries(text)
-            .map(|(number, line)| Self::parse_line(line, number))
+            .map(|(number, line)| Self::parse_line(line, number, &Plugins::none()))
             .collect::<Result<Vec<_>, _>>()?;
         if recipients.is_empty() {
             Err(RecipientError::None)
@@ -105,6 +124,7 @@ impl Recipient {
     pub fn to_text(&self) -> Option<String> {
         match &self.0 {
             Form::X25519(recipient) => Some(recipient.to_string()),
+            Form::Plugin(recipient) => Some(recipient.text().to_owned()),
             Form::Passphrase(_) => None,
         }
     }
@@ -122,18 +142,28 @@ impl Recipient {
     pub(super) fn as_age(&self) -> &dyn age::Recipient {
         match &self.0 {
             Form::X25519(recipient) => recipient,
+            Form::Plugin(recipient) => recipient,
             Form::Passphrase(recipient) => recipient,
         }
     }
 
-    fn parse_line(line: &str, number: usize) -> Result<Self, RecipientError> {
-        // Bech32 has no `1` in its data part, so a second one belongs to the name of a plugin.
-        let data = line.strip_prefix("age1");
-        if data.is_some_and(|data| data.contains('1')) || line.starts_with("ssh-") {
+    fn parse_line(line: &str, number: usize, plugins: &Plugins) -> Result<Self, RecipientError> {
+        if line.starts_with("ssh-") {
             return Err(RecipientError::Unsupported { line: number });
         }
+        // Bech32 has no `1` in its data part, so a second one belongs to the name of a plugin.
+        let data = line.strip_prefix("age1");
+        if data.is_some_and(|data| data.contains('1')) {
+            let recipient = plugins.recipient(line);
+            return recipient
+                .map(|recipient| Self(Form::Plugin(recipient)))
+                .map_err(|reason| RecipientError::Plugin {
+                    line: number,
+                    reason,
+                });
+        }
         let malformed = RecipientError::Malformed { line: number };
-        let recipient: age::x25519::Recipient = line.parse().map_err(|_| malformed)?;
+        let recipient: age::x25519::Recipient = line.parse().map_err(|_| malformed.clone())?;
         // One text for one key: Bech32 also allows all upper case.
         if recipient.to_string() != line || is_of_small_order(line) {
             return Err(malformed);
@@ -145,7 +175,8 @@ impl Recipient {
 /// A private key or passphrase that may open the root key. A secret: no `Debug`, no `Clone`.
 pub struct Identity {
     key: Box<dyn age::Identity + Send + Sync>,
-    recipient: Option<age::x25519::Recipient>,
+    recipient: Option<Recipient>,
+    plugin: bool,
 }
 
 /// The identity file cannot be used.
@@ -157,13 +188,21 @@ pub enum IdentityError {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A line is the identity of an age plugin, or of another scheme.
+    /// A line is the identity of another scheme.
     #[error(
-        "line {line} of the identity file belongs to an age plugin or another scheme; only age X25519 identities can be used for now"
+        "line {line} of the identity file belongs to another scheme; only age X25519 identities and those of an allowed plugin can be used"
     )]
     Unsupported {
         /// The line, counted from 1.
         line: usize,
+    },
+    /// A line is the identity of a plugin that cannot be used.
+    #[error("line {line} of the identity file {reason}")]
+    Plugin {
+        /// The line, counted from 1.
+        line: usize,
+        /// Why.
+        reason: PluginError,
     },
     /// The file holds comments at most.
     #[error("there is no identity in the identity file")]
@@ -202,10 +241,30 @@ impl Identity {
     /// # Errors
     /// A line is anything else, or there is no identity at all.
     pub fn parse_list(text: &Secret) -> Result<Vec<Self>, IdentityError> {
+        Self::parse_list_with(text, &Plugins::none())
+    }
+
+    /// The same, also of allowed plugins. Such an identity has a recipient when a comment before it
+    /// says so, as plugins write it: `# Recipient: age1NAME1…`.
+    ///
+    /// # Errors
+    /// As [`Identity::parse_list`].
+    pub fn parse_list_with(text: &Secret, plugins: &Plugins) -> Result<Vec<Self>, IdentityError> {
         let text = std::str::from_utf8(text.expose_secret()).map_err(|_| IdentityError::NotText)?;
-        let identities = entries(text)
-            .map(|(number, line)| Self::parse_line(line, number))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut noted = None;
+        let mut identities = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            if let Some(comment) = line.strip_prefix('#') {
+                noted = recipient_in(comment, plugins).or(noted);
+            } else if !line.trim().is_empty() {
+                let mut identity = Self::parse_line(line, number, plugins)?;
+                if identity.plugin {
+                    identity.recipient = noted.take();
+                }
+                noted = None;
+                identities.push(identity);
+            }
+        }
         if identities.is_empty() {
             Err(IdentityError::None)
         } else {
@@ -226,6 +285,18 @@ impl Identity {
         path: &Path,
         credentials_directory: Option<&Path>,
     ) -> Result<Vec<Self>, IdentityError> {
+        Self::read_file_with(path, credentials_directory, &Plugins::none())
+    }
+
+    /// The same, also of allowed plugins.
+    ///
+    /// # Errors
+    /// As [`Identity::read_file`].
+    pub fn read_file_with(
+        path: &Path,
+        credentials_directory: Option<&Path>,
+        plugins: &Plugins,
+    ) -> Result<Vec<Self>, IdentityError> {
         let file = File::open(path).map_err(IdentityError::io("opened"))?;
         // Of the file that is open, not of whatever has the name by now.
         let metadata = file.metadata().map_err(IdentityError::io("examined"))?;
@@ -242,7 +313,7 @@ impl Identity {
         if text.len() as u64 > MAX_IDENTITY_FILE {
             return Err(IdentityError::NotText);
         }
-        Self::parse_list(&Secret::new(std::mem::take(&mut *text)))
+        Self::parse_list_with(&Secret::new(std::mem::take(&mut *text)), plugins)
     }
 
     /// Somebody who knows `passphrase`. A file that asks for more than [`MAX_WORK_FACTOR`] is not
@@ -257,14 +328,23 @@ impl Identity {
         Ok(Self {
             key: Box::new(identity),
             recipient: None,
+            plugin: false,
         })
     }
 
-    /// Who this identity opens files for; `None` for a passphrase.
+    /// Who this identity opens files for; `None` for a passphrase, and for a plugin's identity
+    /// without a comment that says so.
     pub fn recipient(&self) -> Option<Recipient> {
-        self.recipient
-            .clone()
-            .map(|recipient| Recipient(Form::X25519(recipient)))
+        match &self.recipient.as_ref()?.0 {
+            Form::X25519(recipient) => Some(Recipient(Form::X25519(recipient.clone()))),
+            Form::Plugin(recipient) => Some(Recipient(Form::Plugin(recipient.clone()))),
+            Form::Passphrase(_) => None,
+        }
+    }
+
+    /// Whether a plugin works with it.
+    pub fn is_plugin(&self) -> bool {
+        self.plugin
     }
 
     /// A new X25519 identity: the text of its identity file, with the recipient in a comment, and
@@ -308,22 +388,47 @@ impl Identity {
         self.key.as_ref()
     }
 
-    fn parse_line(line: &str, number: usize) -> Result<Self, IdentityError> {
-        const OTHER_SCHEMES: [&str; 3] = ["AGE-PLUGIN-", "AGE-SECRET-KEY-PQ-", "-----BEGIN"];
+    fn parse_line(line: &str, number: usize, plugins: &Plugins) -> Result<Self, IdentityError> {
+        const OTHER_SCHEMES: [&str; 2] = ["AGE-SECRET-KEY-PQ-", "-----BEGIN"];
         if OTHER_SCHEMES.iter().any(|scheme| line.starts_with(scheme)) {
             return Err(IdentityError::Unsupported { line: number });
         }
+        if line.starts_with("AGE-PLUGIN-") {
+            let identity = plugins
+                .identity(line)
+                .map_err(|reason| IdentityError::Plugin {
+                    line: number,
+                    reason,
+                })?;
+            return Ok(Self {
+                key: Box::new(identity),
+                recipient: None,
+                plugin: true,
+            });
+        }
         match line.parse::<age::x25519::Identity>() {
             Ok(identity) => {
-                let recipient = Some(identity.to_public());
+                let recipient = Some(Recipient(Form::X25519(identity.to_public())));
                 Ok(Self {
                     key: Box::new(identity),
                     recipient,
+                    plugin: false,
                 })
             }
             Err(_) => Err(IdentityError::Malformed { line: number }),
         }
     }
+}
+
+/// The recipient in a comment such as `#    Recipient: age1yubikey1…`.
+fn recipient_in(comment: &str, plugins: &Plugins) -> Option<Recipient> {
+    let (word, text) = comment.trim().split_once(':')?;
+    let named = ["recipient", "public key"]
+        .iter()
+        .any(|name| word.trim().eq_ignore_ascii_case(name));
+    Recipient::parse_with(text.trim(), plugins)
+        .ok()
+        .filter(|_| named)
 }
 
 /// The lines that mean something, with their numbers from 1.

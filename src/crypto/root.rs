@@ -83,9 +83,16 @@ pub enum RootError {
     /// The file asks for more work than [`super::MAX_WORK_FACTOR`].
     #[error("the root key file asks for too much work on its passphrase")]
     TooMuchWork,
+    /// A plugin did not do its work.
+    #[error("{0}")]
+    Plugin(String),
     /// There is nobody to encrypt to.
     #[error("the root key needs at least one recipient")]
     NoRecipient,
+    /// Recipients that age lets not stand beside each other, such as one of a post-quantum scheme
+    /// beside others.
+    #[error("these recipients cannot stand in one file: one of them is of a post-quantum scheme")]
+    Incompatible,
     /// A passphrase and something else for one file.
     #[error("a passphrase must have a root key file of its own")]
     PassphraseNotAlone,
@@ -119,6 +126,8 @@ impl From<age::DecryptError> for RootError {
             // Both are how a passphrase that is not the right one shows.
             E::NoMatchingKeys | E::DecryptionFailed | E::KeyDecryptionFailed => Self::NotOpened,
             E::ExcessiveWork { .. } => Self::TooMuchWork,
+            // The bytes lie in memory; what fails like this is a plugin.
+            E::Io(error) if error.kind() == io::ErrorKind::Other => Self::Plugin(error.to_string()),
             // The remaining ones: header, MAC, format, reading. The enum may grow.
             _ => Self::Damaged,
         }
@@ -185,11 +194,17 @@ impl RootKey {
         if recipients.len() > 1 && recipients.iter().any(Recipient::is_passphrase) {
             return Err(RootError::PassphraseNotAlone);
         }
+        let recipients = recipients.iter().map(Recipient::as_age);
+        let encryptor =
+            age::Encryptor::with_recipients(recipients).map_err(|error| match error {
+                age::EncryptError::Io(error) if error.kind() == io::ErrorKind::Other => {
+                    RootError::Plugin(error.to_string())
+                }
+                age::EncryptError::IncompatibleRecipients { .. } => RootError::Incompatible,
+                other => RootError::io("encrypted")(io::Error::other(other)),
+            })?;
         let write = || -> io::Result<Vec<u8>> {
-            let recipients = recipients.iter().map(Recipient::as_age);
-            let mut writer = age::Encryptor::with_recipients(recipients)
-                .map_err(io::Error::other)?
-                .wrap_output(Vec::new())?;
+            let mut writer = encryptor.wrap_output(Vec::new())?;
             writer.write_all(self.to_bytes().expose_secret())?;
             writer.finish()
         };
@@ -307,6 +322,36 @@ pub fn write_root_file(
     form: RootFileForm,
     bytes: &[u8],
 ) -> Result<(), RootError> {
+    write_file(dir, generation, form, bytes, Writing::New)
+}
+
+/// Writes a root key file like [`write_root_file`], but in place of the one of this generation and
+/// form: the same root key, encrypted to others. At each moment one of the two is there whole.
+///
+/// # Errors
+/// It cannot be written or does not read back the same.
+pub fn replace_root_file(
+    dir: &Path,
+    generation: u32,
+    form: RootFileForm,
+    bytes: &[u8],
+) -> Result<(), RootError> {
+    write_file(dir, generation, form, bytes, Writing::InPlace)
+}
+
+#[derive(Clone, Copy)]
+enum Writing {
+    New,
+    InPlace,
+}
+
+fn write_file(
+    dir: &Path,
+    generation: u32,
+    form: RootFileForm,
+    bytes: &[u8],
+    writing: Writing,
+) -> Result<(), RootError> {
     let name = root_file_name(generation, form);
     let path = dir.join(&name);
     let temporary = dir.join(format!(".{name}.new"));
@@ -328,7 +373,10 @@ pub fn write_root_file(
             .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        rename_to_new(&temporary, &path)
+        match writing {
+            Writing::New => rename_to_new(&temporary, &path),
+            Writing::InPlace => fs::rename(&temporary, &path),
+        }
     })();
     if let Err(source) = written {
         // The reason above matters more than whether this succeeds: the next attempt does it too.
@@ -379,7 +427,15 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn read_root_file(dir: &Path, generation: u32, form: RootFileForm) -> Result<Vec<u8>, RootError> {
+/// The bytes of a root key file.
+///
+/// # Errors
+/// There is no such file, it is too long, or it cannot be read.
+pub fn read_root_file(
+    dir: &Path,
+    generation: u32,
+    form: RootFileForm,
+) -> Result<Vec<u8>, RootError> {
     let file = match File::open(dir.join(root_file_name(generation, form))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RootError::NotFound),
         other => other.map_err(RootError::io("opened"))?,

@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::issue::{IssuedClient, IssuingAuthority};
-use super::open::OpenError;
+use super::open::{OpenError, RegistryMac};
 use super::principal_keys::{blank_key, key_record};
 use super::recorder::{AnyChange, Changed, Draft};
 use super::{Vault, VaultError};
 use crate::audit::{Detail, Kind};
 use crate::clock::Clock;
 use crate::crypto::{
-    Keyring, KeyringLimits, Recipient, RootFileForm, RootKey, ServiceKeyName, write_root_file,
+    Keyring, KeyringLimits, MacKey, Recipient, RootFileForm, RootKey, ServiceKeyName,
+    write_root_file,
 };
 use crate::identity::certificate::CertificateFacts;
 use crate::identity::public_key::PublicKey;
@@ -24,7 +25,7 @@ use crate::pki::{self, Issuer};
 use crate::random::Random;
 use crate::store::{
     AuthorityOrigin, AuthorityRow, Database, DeploymentRow, KeyRow, OperatorRow, RootKeyRow,
-    ServiceKeyRow, StoreError, Tx,
+    RootRecipientRow, ServiceKeyRow, StoreError, Tx,
 };
 
 /// How long the first operator's certificate is valid, in seconds: a year.
@@ -140,13 +141,39 @@ pub async fn initialise(what: &Initialise<'_>) -> Result<(), OpenError> {
     }
     let wrapped = wrapped.ok_or(crate::crypto::RootError::NoRecipient)?;
 
+    // Before the rows, because some of them carry a tag already.
+    let check_value = root.check_value().to_vec();
+    let keyring = Keyring::new(root, KeyringLimits::default());
+    let mut service_keys = Vec::new();
+    let mut tagged = None;
+    for name in ServiceKeyName::ALL {
+        // The authority's key comes with its certificate.
+        if *name == ServiceKeyName::Authority {
+            continue;
+        }
+        let sealed = keyring.create_service_key(*name, 1, *random);
+        let (key, wrapped) = sealed.map_err(VaultError::from)?;
+        if *name == ServiceKeyName::RegistryMac {
+            let tagger = Arc::new(RegistryMac(MacKey::new(&key)));
+            tagged = Some((*database).clone().with_tagger(tagger));
+        }
+        service_keys.push(ServiceKeyRow {
+            id: ServiceKeyId::generate(now, *random).map_err(VaultError::from)?,
+            name: name.as_str().to_owned(),
+            generation: 1,
+            root_generation: 1,
+            wrapped,
+            created_at: now,
+        });
+    }
+    let database = tagged.ok_or(OpenError::ServiceKey("registry-mac"))?;
+
     let mut tx = database.write().await?;
     tx.insert_deployment(&DeploymentRow {
         deployment_id: (*deployment).to_owned(),
         created_at: now,
     })
     .await?;
-    let check_value = root.check_value().to_vec();
     tx.insert_root_key(&RootKeyRow {
         generation: 1,
         check_value,
@@ -154,21 +181,14 @@ pub async fn initialise(what: &Initialise<'_>) -> Result<(), OpenError> {
         created_at: now,
     })
     .await?;
-    let keyring = Keyring::new(root, KeyringLimits::default());
-    for name in ServiceKeyName::ALL {
-        // The authority's key comes with its certificate.
-        if *name == ServiceKeyName::Authority {
-            continue;
-        }
-        let sealed = keyring.create_service_key(*name, 1, *random);
-        let (_, wrapped) = sealed.map_err(VaultError::from)?;
-        tx.insert_service_key(&ServiceKeyRow {
-            id: ServiceKeyId::generate(now, *random).map_err(VaultError::from)?,
-            name: name.as_str().to_owned(),
-            generation: 1,
-            root_generation: 1,
-            wrapped,
-            created_at: now,
+    for row in &service_keys {
+        tx.insert_service_key(row).await?;
+    }
+    for text in recipients.iter().filter_map(Recipient::to_text) {
+        tx.insert_root_recipient(RootRecipientRow {
+            recipient: text,
+            added_at: now,
+            mac: Vec::new(),
         })
         .await?;
     }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::memory::Memory;
+use super::recipients::is_for_passphrase;
 use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
 use super::{Vault, VaultError};
 use crate::audit::{Checkpoint, Kind, Origin, Signer};
 use crate::clock::Clock;
 use crate::crypto::{
     ExpectedRoot, Identity, Keyring, KeyringLimits, MacKey, RootError, RootFileForm, RootKey,
-    ServiceKeyName, open_root_file,
+    ServiceKeyName, open_root_file, read_root_file, replace_root_file,
 };
 use crate::model::Slug;
 use crate::random::Random;
@@ -95,7 +96,7 @@ pub enum OpenError {
 }
 
 /// Registry rows are tagged under this.
-struct RegistryMac(MacKey);
+pub(super) struct RegistryMac(pub(super) MacKey);
 
 impl Tagger for RegistryMac {
     fn tag(&self, message: &[u8]) -> [u8; 32] {
@@ -363,7 +364,10 @@ fn open_root(
         let keys = data.join("keys");
         for form in [RootFileForm::Recipients, RootFileForm::Passphrase] {
             match open_root_file(&keys, form, &expected, identities) {
-                Ok(root) => return Ok(root),
+                Ok(root) => {
+                    refresh_root_file(&keys, form, &expected, row, identities);
+                    return Ok(root);
+                }
                 Err(RootError::NotFound | RootError::NotOpened) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -372,6 +376,31 @@ fn open_root(
     let root = RootKey::decrypt(&row.wrapped, identities)?;
     root.verify(&expected)?;
     Ok(root)
+}
+
+/// Writes the root key's file anew when the row was encrypted to others since: on another node, or
+/// before a crash. The row is what counts, if it opens.
+fn refresh_root_file(
+    keys: &std::path::Path,
+    form: RootFileForm,
+    expected: &ExpectedRoot<'_>,
+    row: &RootKeyRow,
+    identities: &[Identity],
+) {
+    let generation = expected.generation;
+    let of_this_form = is_for_passphrase(&row.wrapped) == (form == RootFileForm::Passphrase);
+    let same = read_root_file(keys, generation, form).is_ok_and(|file| file == row.wrapped);
+    if same || !of_this_form {
+        return;
+    }
+    let opened = RootKey::decrypt(&row.wrapped, identities).and_then(|root| root.verify(expected));
+    match opened.and_then(|()| replace_root_file(keys, generation, form, &row.wrapped)) {
+        Ok(()) => tracing::info!("the recipients of the root key changed: its file was renewed"),
+        Err(error) => tracing::warn!(
+            %error,
+            "the root key in the database differs from its file on this machine and was not taken over"
+        ),
+    }
 }
 
 fn open_service_key(

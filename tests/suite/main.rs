@@ -19,5 +19,6 @@ mod identity;
 mod large_bundle;
 mod manual;
 mod production;
+mod recipients;
 mod release;
 mod tampering;

@@ -42,19 +42,20 @@ fn what_is_no_x25519_recipient_is_refused() {
         let error = Recipient::parse(line).err();
         assert_eq!(error, Some(RecipientError::Malformed { line: 1 }), "{line}");
     }
-    for line in [
-        "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
-        "age1pq1qqq",
-        "age1../x1q",
-        "ssh-ed25519 AAAA",
+    for (line, reason) in [
+        (
+            "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
+            PluginError::NotAllowed("yubikey".to_owned()),
+        ),
+        ("age1pq1qqq", PluginError::Malformed),
+        ("age1../x1q", PluginError::Malformed),
     ] {
         let error = Recipient::parse_list(&format!("#\n{line}")).err();
-        assert_eq!(
-            error,
-            Some(RecipientError::Unsupported { line: 2 }),
-            "{line}"
-        );
+        let expected = RecipientError::Plugin { line: 2, reason };
+        assert_eq!(error, Some(expected), "{line}");
     }
+    let error = Recipient::parse_list("#\nssh-ed25519 AAAA").err();
+    assert_eq!(error, Some(RecipientError::Unsupported { line: 2 }));
 }
 
 /// Bech32 of 32 bytes, to make recipients that no honest key has (BIP 173).
@@ -131,9 +132,19 @@ fn recipients_that_would_stop_the_service_are_refused() {
 
 #[test]
 fn what_is_no_x25519_identity_is_refused_without_showing_it() {
+    for line in ["AGE-PLUGIN-YUBIKEY-1QQQ", "AGE-PLUGIN-../X-1QQQ"] {
+        assert!(
+            matches!(
+                refused(line),
+                IdentityError::Plugin {
+                    line: 2,
+                    reason: PluginError::Malformed
+                }
+            ),
+            "{line}"
+        );
+    }
     for line in [
-        "AGE-PLUGIN-YUBIKEY-1QQQ",
-        "AGE-PLUGIN-../X-1QQQ",
         "AGE-SECRET-KEY-PQ-1QQQ",
         "-----BEGIN OPENSSH PRIVATE KEY-----",
     ] {
