@@ -1,6 +1,6 @@
 //! What each metric means: the `# HELP` lines of the status listener.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +90,27 @@ const METRICS: &[(Form, &str, &str)] = &[
     ),
 ];
 
+/// Those whose labels are only known when something happens.
+const LABELLED: &[&str] = &[
+    "strongroom_http_requests_total",
+    "strongroom_tls_handshakes_total",
+    "strongroom_unauthenticated_total",
+    "strongroom_denials_total",
+    "strongroom_registry_rows_refused_total",
+];
+
 /// Gives every metric its text. Called once, when the recorder is in place.
 pub(super) fn describe() {
     for (form, name, help) in METRICS {
         match form {
-            Counter => describe_counter!(*name, *help),
+            Counter => {
+                describe_counter!(*name, *help);
+                // There from the start, so that the first event is a rise that an alert sees. One
+                // with labels appears with its first event.
+                if !LABELLED.contains(name) {
+                    counter!(*name).increment(0);
+                }
+            }
             Gauge => describe_gauge!(*name, *help),
             Histogram => describe_histogram!(*name, *help),
         }

@@ -12,6 +12,7 @@ mod bad_input;
 mod canaries;
 mod consistency;
 mod crash;
+mod deploy;
 mod faults;
 mod first_minutes;
 mod health;

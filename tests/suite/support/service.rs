@@ -23,7 +23,10 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom");
 
 /// A command that runs the program with a clean environment: no variable of ours, no proxy.
 pub fn program() -> Command {
-    let mut command = Command::new(PROGRAM);
+    clean(Command::new(PROGRAM))
+}
+
+fn clean(mut command: Command) -> Command {
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR"] {
         if let Some(value) = std::env::var_os(name) {
@@ -36,8 +39,14 @@ pub fn program() -> Command {
 /// What is started, and where it lies.
 #[derive(Clone)]
 enum Kind {
-    Dev { arguments: Vec<String> },
-    Serve { config: PathBuf },
+    Dev {
+        arguments: Vec<String>,
+    },
+    Serve {
+        config: PathBuf,
+        /// What runs the program, with its arguments: a program that limits it first.
+        under: Vec<String>,
+    },
 }
 
 /// One running process of the service with the directory that it works in.
@@ -96,9 +105,14 @@ impl Service {
 
     /// `strongroom serve` with this configuration; `ca.pem` lies beside it.
     pub fn serve(config: &Path) -> Self {
+        Self::serve_under(config, Vec::new())
+    }
+
+    /// The same, started by the program and arguments `under`, which ends as the service itself.
+    pub fn serve_under(config: &Path, under: Vec<String>) -> Self {
         let home = config.parent().expect("a directory").to_owned();
         let config = config.to_owned();
-        let mut service = Self::new(&home, home.clone(), Kind::Serve { config });
+        let mut service = Self::new(&home, home.clone(), Kind::Serve { config, under });
         service.start();
         service
     }
@@ -123,7 +137,12 @@ impl Service {
         command.current_dir(&self.home);
         match &self.kind {
             Kind::Dev { arguments } => command.args(arguments),
-            Kind::Serve { config } => {
+            Kind::Serve { config, under } => {
+                if let Some((first, arguments)) = under.split_first() {
+                    command = clean(Command::new(first));
+                    command.args(arguments).arg(PROGRAM);
+                    command.current_dir(&self.home);
+                }
                 command.env("STRONGROOM_API_LISTEN", "127.0.0.1:0");
                 command.env("STRONGROOM_STATUS_LISTEN", "127.0.0.1:0");
                 command.arg("serve").arg("--config").arg(config)
