@@ -14,8 +14,9 @@
 //! ```
 //!
 //! What the pieces are made of: [`record`], [`kind`] and [`subject`] draw the bytes of a record, [`merkle`]
-//! the tree (RFC 6962), [`tiles`] what is kept of it for proofs, [`note`] and [`checkpoint`] the signed head (C2SP signed-note and
-//! tlog-checkpoint), [`export`] the file. [`verify()`] reads such a file and says in a [`report`]
+//! the tree (RFC 6962), [`tiles`] what is kept of it for proofs, [`note`] and [`checkpoint`] the
+//! signed head (C2SP signed-note and tlog-checkpoint), [`statement`] other things that the same key
+//! signs, [`export`] the file. [`verify()`] reads such a file and says in a [`report`]
 //! what it proves. `tests/python/audit_verify.py` does the same in another language.
 //!
 //! What the verifier cannot see by itself: records cut off behind the newest checkpoint that it is
@@ -29,6 +30,7 @@ pub mod merkle;
 pub mod note;
 pub mod record;
 pub mod report;
+pub mod statement;
 pub mod subject;
 pub mod tiles;
 pub mod verify;
@@ -45,5 +47,6 @@ pub use record::{
     SENT, SeqRanges,
 };
 pub use report::{Finding, Report, Source, Warning};
+pub use statement::{Purpose, StatementSigner};
 pub use subject::Subject;
 pub use verify::verify;

@@ -9,6 +9,7 @@ mod audit;
 mod audit_verify;
 mod authenticator;
 mod authority;
+mod backup;
 mod client;
 mod connection;
 mod contact;
@@ -189,6 +190,13 @@ enum Command {
     /// Generations of the service's own keys
     #[command(subcommand, after_help = "Example:\n  strongroom keys list")]
     Keys(keys::Command),
+    /// Take the whole deployment away, encrypted, and check what was taken
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  strongroom backup create --out strongroom.backup --recipient age1…\n  \
+        strongroom backup verify strongroom.backup --identity recovery.txt --audit-key KEY"
+    )]
+    Backup(backup::Command),
     /// The record of who did what
     #[command(
         subcommand,
@@ -275,6 +283,10 @@ impl Cli {
                 let mut out = Output::new(self.output, stdout);
                 return audit_verify::run(arguments, self.output, &mut out);
             }
+            Command::Backup(backup::Command::Verify(arguments)) => {
+                let mut out = Output::new(self.output, stdout);
+                return backup::verify(arguments, self.output, &mut out);
+            }
             _ => {}
         }
         let connection = Connection::resolve(self.connection, written)?;
@@ -312,6 +324,7 @@ impl Command {
             Self::Receipt(command) => receipt::run(command, session).await,
             Self::Keys(command) => keys::run(command, session).await,
             Self::Audit(command) => audit::run(command, session).await,
+            Self::Backup(command) => backup::run(command, session).await,
             Self::Dev(_)
             | Self::Init(_)
             | Self::Serve(_)

@@ -47,6 +47,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Bounds of what one process takes on.
     pub limits: LimitsConfig,
+    /// How backups are taken.
+    pub backup: BackupConfig,
 }
 
 /// Which of the two databases.
@@ -121,6 +123,15 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// MiB of sealed rows kept in memory.
     pub cache_mib: usize,
+}
+
+/// How backups are taken unless a call says otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct BackupConfig {
+    /// Who can open them: age recipients.
+    pub recipients: Vec<String>,
+    /// For how many days they are kept, if that is known.
+    pub keep_days: Option<u32>,
 }
 
 /// Why the settings cannot be used. The texts name places and rules, never a value.
@@ -286,6 +297,15 @@ impl Settings {
                     found.number(1, 65_536, "must be a whole number of MiB from 1 to 65536")
                 })?,
             },
+            backup: BackupConfig {
+                recipients: self
+                    .optional("backup.recipients", recipients)?
+                    .unwrap_or_default(),
+                keep_days: self.optional("backup.keep_days", |found| {
+                    let rule = "must be a whole number of days from 1 to 36500";
+                    found.number(1, 36_500, rule).map(|days| days as u32)
+                })?,
+            },
         })
     }
 
@@ -440,6 +460,21 @@ impl Settings {
                 what,
                 variable: sources::variable(key),
             })
+    }
+}
+
+/// age recipients, separated by spaces or commas.
+fn recipients(found: &Found) -> Result<Vec<String>, &'static str> {
+    let rule = "must be age recipients (age1 followed by 58 characters), separated by spaces";
+    let separate = |c: char| c == ',' || c.is_whitespace();
+    let mut recipients = Vec::new();
+    for text in found.text.split(separate).filter(|text| !text.is_empty()) {
+        crate::crypto::Recipient::parse(text).map_err(|_| rule)?;
+        recipients.push(text.to_owned());
+    }
+    match recipients.is_empty() {
+        true => Err(rule),
+        false => Ok(recipients),
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod aad;
 mod age_writer;
+mod envelope;
 mod keyring;
 mod mac;
 mod plugin;
@@ -32,6 +33,7 @@ mod service_key;
 
 pub use aad::{Binding, Kind};
 pub use age_writer::{AgeWriteError, AgeWriter};
+pub use envelope::{EnvelopeError, decrypting};
 pub use keyring::{Kek, KekError, KekRef, Keyring, KeyringLimits, PayloadRef, RewrapError};
 pub use mac::MacKey;
 pub use plugin::{Attendant, PluginError, Plugins, is_plugin_name};

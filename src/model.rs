@@ -17,7 +17,7 @@ pub use credential::{
     VersionStateError,
 };
 pub use ids::{
-    AuthorityId, ClientId, ContactId, CredentialId, EnvironmentId, IdError, KekId, KeyId,
+    AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnvironmentId, IdError, KekId, KeyId,
     OperatorId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
 };
 pub use names::{DisplayName, EmailAddress, NameError, Slug};

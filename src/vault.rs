@@ -6,6 +6,7 @@
 
 mod audit_log;
 mod authorities;
+mod backup;
 mod bundle;
 mod caller;
 mod clients;
@@ -36,6 +37,7 @@ mod workloads;
 
 pub use audit_log::*;
 pub use authorities::*;
+pub use backup::*;
 pub use bundle::{Bundle, BundleAnswer, BundleFilter};
 pub use caller::{Caller, KeyName, ResolvedKey};
 pub use clients::*;
@@ -59,12 +61,13 @@ pub use versions::*;
 pub use workloads::*;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
-use crate::audit::{Detail, Kind, Subject, VerifierKey};
+use crate::audit::{Detail, Kind, StatementSigner, Subject, VerifierKey};
 use crate::clock::Clock;
 use crate::crypto::{Keyring, MacKey};
 use crate::model::{Permission, Timestamp};
@@ -89,6 +92,10 @@ pub struct Vault {
     deployment: String,
     node: String,
     audit_key: VerifierKey,
+    statements: StatementSigner,
+    /// Where root key files and the newest checkpoint lie, if anywhere.
+    data: Option<PathBuf>,
+    backups: BackupSettings,
     /// What the background watch of the database found last.
     reachable: AtomicBool,
     /// How far this node's clock is from the shared one, in microseconds.

@@ -116,6 +116,12 @@ kinds! {
     RootRecipientAdded = "root.recipient-added",
     /// The root key was encrypted to one recipient less.
     RootRecipientRemoved = "root.recipient-removed",
+    /// A backup is about to be taken; durable before its first byte is sent.
+    BackupStarted = "backup.started",
+    /// A backup was taken to its end.
+    BackupFinished = "backup.finished",
+    /// A backup broke off: what was received of it is useless.
+    BackupAborted = "backup.aborted",
 }
 
 impl fmt::Display for Kind {

@@ -41,6 +41,9 @@ pub enum NoteError {
     /// The note is in order, but its text is no checkpoint.
     #[error("signed, but not a checkpoint")]
     NoCheckpoint,
+    /// The note is in order, but it states something else than was expected.
+    #[error("signed, but for another purpose")]
+    OtherPurpose,
 }
 
 /// The text is no vkey of an Ed25519 key.
@@ -153,10 +156,22 @@ impl NoteSigner {
 /// are ignored, as C2SP asks; each by a given key must fit.
 ///
 /// # Errors
-/// See [`NoteError`]; never [`NoteError::NoCheckpoint`].
+/// See [`NoteError`]; never that the text means something else.
 pub fn open<'a>(note: &'a str, keys: &[VerifierKey]) -> Result<&'a str, NoteError> {
+    open_up_to(note, keys, MAX_NOTE_BYTES)
+}
+
+/// The same for a note of at most `longest` bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_up_to<'a>(
+    note: &'a str,
+    keys: &[VerifierKey],
+    longest: usize,
+) -> Result<&'a str, NoteError> {
     let plain = |c: char| c == '\n' || !c.is_control();
-    if note.len() > MAX_NOTE_BYTES || !note.chars().all(plain) {
+    if note.len() > longest || !note.chars().all(plain) {
         return Err(NoteError::Malformed);
     }
     let split = note.rfind("\n\n").ok_or(NoteError::Malformed)?;

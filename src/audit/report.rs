@@ -40,6 +40,7 @@ impl Serialize for NoteError {
             Self::BadSignature => "bad-signature",
             Self::SignedTwice => "signed-twice",
             Self::NoCheckpoint => "no-checkpoint",
+            Self::OtherPurpose => "other-purpose",
         })
     }
 }

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::record::RecordError;
 use crate::model::{
-    AuthorityId, ClientId, ContactId, CredentialId, EnvironmentId, KekId, KeyId, OperatorId,
-    PrincipalId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
+    AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnvironmentId, KekId, KeyId,
+    OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
 };
 
 macro_rules! subjects {
@@ -78,6 +78,8 @@ subjects! {
     Kek(KekId),
     /// A key of the service itself.
     ServiceKey(ServiceKeyId),
+    /// A backup.
+    Backup(BackupId),
     /// A request.
     Request(RequestId),
 }

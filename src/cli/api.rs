@@ -278,14 +278,41 @@ impl Api {
         let mut request = Request::new(Method::GET, path);
         request.query = query;
         request.accept = accept;
+        self.copy(request, out).await.map(|(bytes, _)| bytes)
+    }
+
+    /// The same for the answer to a body that is sent; returns the place of what was made as well,
+    /// from the header `Location`.
+    ///
+    /// # Errors
+    /// As [`Self::download`].
+    pub async fn download_made(
+        &self,
+        path: &[&str],
+        body: &Value,
+        accept: &'static str,
+        out: &mut dyn Write,
+    ) -> Result<(u64, Option<String>), CliError> {
+        let mut request = Request::new(Method::POST, path);
+        request.body = Some(Bytes::from(body.to_string()));
+        request.accept = accept;
+        self.copy(request, out).await
+    }
+
+    async fn copy(
+        &self,
+        request: Request<'_>,
+        out: &mut dyn Write,
+    ) -> Result<(u64, Option<String>), CliError> {
         let mut response = self.send(request).await?;
+        let location = header_text(response.headers(), "location");
         let mut total = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
             out.write_all(&chunk)
                 .map_err(|error| CliError::local(format!("cannot write: {error}")))?;
             total += chunk.len() as u64;
         }
-        Ok(total)
+        Ok((total, location))
     }
 
     /// Sends a request and turns everything but success into an error.

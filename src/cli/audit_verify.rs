@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -23,25 +23,33 @@ pub struct Arguments {
     pub checkpoints: Vec<PathBuf>,
 }
 
+fn read(path: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| CliError::local(format!("cannot read {}: {error}", path.display())))
+}
+
+/// The public audit key of the option called `option`: the key line itself, or a file with it.
+///
+/// # Errors
+/// It is neither.
+pub fn read_key(given: &str, option: &str) -> Result<VerifierKey, CliError> {
+    match given.parse() {
+        Ok(key) => Ok(key),
+        Err(_) => read(Path::new(given))?.trim().parse().map_err(|_| {
+            CliError::local(format!(
+                "{option} is neither a key line nor a file with one; `strongroom audit \
+                 public-key` prints it"
+            ))
+        }),
+    }
+}
+
 /// Checks the log, prints the report, and fails if anything is wrong with the log.
 ///
 /// # Errors
 /// The log is not what was signed, or a file cannot be read.
 pub fn run(arguments: &Arguments, format: Format, out: &mut Output) -> Result<(), CliError> {
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path)
-            .map_err(|error| CliError::local(format!("cannot read {}: {error}", path.display())))
-    };
-    let given = &arguments.public_key;
-    let key: VerifierKey = match given.parse() {
-        Ok(key) => key,
-        Err(_) => read(&PathBuf::from(given))?.trim().parse().map_err(|_| {
-            CliError::local(
-                "--public-key is neither a key line nor a file with one; `strongroom audit \
-                 public-key` prints it",
-            )
-        })?,
-    };
+    let key = read_key(&arguments.public_key, "--public-key")?;
     let mut kept = Vec::new();
     for path in &arguments.checkpoints {
         kept.push(read(path)?);

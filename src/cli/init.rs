@@ -23,7 +23,9 @@ use crate::model::{DisplayName, Slug};
 use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::sqlite_path;
-use crate::vault::{Bootstrapped, FirstKey, Initialise, Open, Vault, VaultError, initialise};
+use crate::vault::{
+    BackupSettings, Bootstrapped, FirstKey, Initialise, Open, Vault, VaultError, initialise,
+};
 
 /// What the new deployment is.
 #[derive(Args, Debug)]
@@ -345,6 +347,7 @@ async fn make(
         node: arguments.node.clone(),
         identities: access.identities,
         cache_bytes: 1024 * 1024,
+        backups: BackupSettings::default(),
         clock: Arc::new(clock),
         random: Arc::new(random),
         on_fatal: Arc::new(on_fatal),

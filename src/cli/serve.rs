@@ -11,15 +11,15 @@ use super::data_lock::{DataLock, private_directory};
 use super::node::{Node, ServerIdentity, bind, on_fatal, runtime, server_names};
 use super::{Environment, error::CliError};
 use crate::clock::SystemClock;
-use crate::config::{Config, Database as DatabaseConfig, LogFormat, RootSource};
-use crate::crypto::{Identity, Plugins};
+use crate::config::{BackupConfig, Config, Database as DatabaseConfig, LogFormat, RootSource};
+use crate::crypto::{Identity, Plugins, Recipient};
 use crate::http::server::Limits;
 use crate::http::status::Metrics;
 use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::Database;
 use crate::telemetry;
-use crate::vault::{Open, Vault};
+use crate::vault::{BackupSettings, Open, Vault};
 
 /// Which settings.
 #[derive(Args, Debug)]
@@ -76,6 +76,7 @@ async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError
         node: config.node.clone(),
         identities,
         cache_bytes: config.limits.cache_mib as u64 * 1024 * 1024,
+        backups: backup_settings(&config.backup),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(on_fatal),
@@ -105,6 +106,17 @@ async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError
     }
     .run(ready)
     .await
+}
+
+/// How backups are taken; the recipients were read once already.
+fn backup_settings(config: &BackupConfig) -> BackupSettings {
+    let recipients = config.recipients.iter();
+    BackupSettings {
+        recipients: recipients
+            .filter_map(|it| Recipient::parse(it).ok())
+            .collect(),
+        keep_days: config.keep_days,
+    }
 }
 
 /// Opens the configured database.

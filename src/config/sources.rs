@@ -44,6 +44,8 @@ const KEYS: &[(&str, Form)] = &[
     ("log.filter", Form::Text),
     ("limits.connections", Form::Number),
     ("limits.cache_mib", Form::Number),
+    ("backup.recipients", Form::Text),
+    ("backup.keep_days", Form::Number),
 ];
 
 /// A variable called PASSPHRASE would invite people to put the passphrase itself into it.

@@ -136,7 +136,11 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
          # Which messages: a level, or levels by module.\n# filter = \"info\"\n\n\
          [limits]\n# Connections that may be open at the same time.\n\
          # connections = 10000\n\
-         # MiB of sealed rows kept in memory.\n# cache_mib = 32",
+         # MiB of sealed rows kept in memory.\n# cache_mib = 32\n\n\
+         [backup]\n# Who can open backups: age recipients, separated by spaces. Better not this machine's.\n\
+         # It is written as recipients, an equals sign, and age1… in quotes.\n\
+         # For how many days your backups are kept: what an erasure tells its client.\n\
+         # keep_days = 90",
     );
     out
 }

@@ -1,4 +1,4 @@
-//! An answer encrypted to one age recipient while it is being written (c2sp.org/age, binary form).
+//! A stream encrypted to age recipients while it is being written (c2sp.org/age, binary form).
 //!
 //! ```text
 //! begin ──▶ header, nonce │ write … write ──▶ chunks of 64 KiB, each sealed │ finish ──▶ last chunk
@@ -19,10 +19,10 @@ use super::recipient::Recipient;
 
 /// The encryption failed. Says nothing of what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer could not be encrypted to the recipient")]
+#[error("the stream could not be encrypted to its recipients")]
 pub struct AgeWriteError;
 
-/// Encrypts to one recipient, piece by piece.
+/// Encrypts to one or more recipients, piece by piece.
 pub struct AgeWriter {
     file: age::stream::StreamWriter<Ready>,
     ready: Ready,
@@ -57,7 +57,15 @@ impl AgeWriter {
     /// # Errors
     /// The library refused the recipient.
     pub fn begin(recipient: &Recipient) -> Result<Self, AgeWriteError> {
-        let recipients = std::iter::once(recipient.as_age());
+        Self::begin_for(std::slice::from_ref(recipient))
+    }
+
+    /// The same for every one of `recipients`.
+    ///
+    /// # Errors
+    /// There is none, or the library refused them together.
+    pub fn begin_for(recipients: &[Recipient]) -> Result<Self, AgeWriteError> {
+        let recipients = recipients.iter().map(Recipient::as_age);
         let encryptor = age::Encryptor::with_recipients(recipients).map_err(|_| AgeWriteError)?;
         let ready = Ready::default();
         let file = encryptor

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
-    BASE, audit, authorities, clients, contacts, credentials, keys, names, operators,
+    BASE, audit, authorities, backups, clients, contacts, credentials, keys, names, operators,
     principal_keys, receipts, versions, workloads,
 };
 use super::{problem, workload};
@@ -66,7 +66,9 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(audit::read_audit_checkpoint))
         .routes(routes!(audit::export_audit_log))
         .routes(routes!(audit::read_audit_key))
-        .routes(routes!(audit::prove_audit_consistency));
+        .routes(routes!(audit::prove_audit_consistency))
+        .routes(routes!(backups::list_backups, backups::take_backup))
+        .routes(routes!(backups::read_backup));
     let (router, document) = OpenApiRouter::with_openapi(description())
         .nest(BASE, routes)
         .layer(from_fn_with_state(state.clone(), count_failures))
@@ -105,11 +107,12 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         (name = "authorities", description = "Whose client certificates are accepted"),
         (name = "keys", description = "The deployment's own keys"),
         (name = "audit", description = "Who did what, and how to prove it"),
+        (name = "backups", description = "Taking the whole deployment away, encrypted"),
     ),
     components(schemas(
         problem::Problem, model::ClientId, model::ContactId, model::CredentialId, model::RoleId,
         model::EnvironmentId, model::WorkloadId, model::OperatorId, model::KeyId,
-        model::AuthorityId, model::Slug, model::CredentialKind, model::Timestamp,
+        model::AuthorityId, model::BackupId, model::Slug, model::CredentialKind, model::Timestamp,
     )),
 )]
 struct Description;

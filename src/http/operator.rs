@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod authorities;
+pub mod backups;
 pub mod clients;
 pub mod contacts;
 pub mod credentials;

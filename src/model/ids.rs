@@ -139,6 +139,8 @@ ids! {
     KekId = "kek";
     /// A key of the service itself.
     ServiceKeyId = "skey";
+    /// A backup.
+    BackupId = "bkup";
     /// One request to the service.
     RequestId = "req";
 }

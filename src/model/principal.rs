@@ -56,6 +56,8 @@ words! {
         WritePrincipals = "write-principals",
         /// Read the audit log.
         ReadAudit = "read-audit",
+        /// Take backups, end the freeze after a restore, erase clients.
+        OperateDeployment = "operate-deployment",
     }
 }
 
@@ -63,7 +65,8 @@ impl OperatorRole {
     /// What a person of this role may do.
     pub const fn permissions(self) -> &'static [Permission] {
         use Permission::{
-            ReadAudit, ReadMetadata, WriteClients, WriteCredentials, WritePrincipals,
+            OperateDeployment, ReadAudit, ReadMetadata, WriteClients, WriteCredentials,
+            WritePrincipals,
         };
         match self {
             Self::TechOps => &[
@@ -72,6 +75,7 @@ impl OperatorRole {
                 WriteCredentials,
                 WritePrincipals,
                 ReadAudit,
+                OperateDeployment,
             ],
             Self::AccountManager => &[ReadMetadata, WriteClients],
             Self::Support => &[ReadMetadata],

@@ -208,6 +208,17 @@ impl Database {
         Ok(self.tx(inner))
     }
 
+    /// A transaction that only reads; its view is taken with its first statement.
+    pub(super) async fn begin_snapshot(&self) -> Result<Tx, StoreError> {
+        // PostgreSQL would otherwise give each statement a view of its own.
+        const POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let inner = match &self.pools {
+            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
+            Pools::Postgres(pool) => Inner::Postgres(pool.begin_with(POSTGRES).await?),
+        };
+        Ok(self.tx(inner))
+    }
+
     fn tx(&self, inner: Inner) -> Tx {
         Tx {
             inner,

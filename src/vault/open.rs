@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use super::memory::Memory;
 use super::recipients::is_for_passphrase;
 use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
-use super::{Vault, VaultError};
-use crate::audit::{Checkpoint, Kind, Origin, Signer};
+use super::{BackupSettings, Vault, VaultError};
+use crate::audit::{Checkpoint, Kind, Origin, Signer, StatementSigner};
 use crate::clock::Clock;
 use crate::crypto::{
     ExpectedRoot, Identity, Keyring, KeyringLimits, MacKey, RootError, RootFileForm, RootKey,
-    ServiceKeyName, open_root_file, read_root_file, replace_root_file,
+    ServiceKeyName, open_root_file, read_root_file, replace_root_file, root_file_name,
 };
 use crate::model::Slug;
 use crate::random::Random;
@@ -37,6 +37,8 @@ pub struct Open {
     pub identities: Vec<Identity>,
     /// How much may be kept in memory, in bytes; all of it sealed.
     pub cache_bytes: u64,
+    /// How backups are taken.
+    pub backups: BackupSettings,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The source of randomness.
@@ -113,6 +115,24 @@ impl Tagger for RegistryMac {
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
 impl Vault {
+    /// The files that hold the root key on this machine, by name.
+    pub(super) fn root_files(&self) -> Result<Vec<(String, Vec<u8>)>, VaultError> {
+        let Some(data) = &self.data else {
+            return Ok(Vec::new());
+        };
+        let keys = data.join("keys");
+        let generation = self.keyring.root().generation();
+        let mut files = Vec::new();
+        for form in [RootFileForm::Recipients, RootFileForm::Passphrase] {
+            match read_root_file(&keys, generation, form) {
+                Ok(content) => files.push((root_file_name(generation, form), content)),
+                Err(RootError::NotFound) => {}
+                Err(_) => return Err(VaultError::Unavailable("root key file")),
+            }
+        }
+        Ok(files)
+    }
+
     /// Opens a deployment and starts its background work.
     ///
     /// # Errors
@@ -125,6 +145,7 @@ impl Vault {
             node,
             identities,
             cache_bytes,
+            backups,
             clock,
             random,
             ..
@@ -167,7 +188,10 @@ impl Vault {
         let signer = Signer::from_seed(origin.clone(), seed.expose_secret())
             .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
         let audit_key = signer.verifier().clone();
-        let checkpoint_file = data.map(|data| data.join(format!("checkpoint.{node}")));
+        let statements = StatementSigner::from_seed(&origin.deployment, seed.expose_secret())
+            .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
+        let checkpoint_file = data.as_ref();
+        let checkpoint_file = checkpoint_file.map(|data| data.join(format!("checkpoint.{node}")));
         let holder = {
             let mut bytes = [0; 16];
             random.fill(&mut bytes).map_err(VaultError::from)?;
@@ -203,6 +227,9 @@ impl Vault {
             deployment,
             node: node.as_str().to_owned(),
             audit_key,
+            statements,
+            data,
+            backups,
             reachable: AtomicBool::new(true),
             skew: AtomicI64::new(0),
             confirming: tokio::sync::Mutex::new(()),

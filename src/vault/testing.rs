@@ -7,9 +7,9 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::{
-    ClientView, CredentialView, FirstKey, Form, Initialise, KeyView, NewClient, NewCredential,
-    NewKey, NewName, NewVersion, NewWorkload, Open, ReleaseAnswer, Vault, VaultError, VersionView,
-    WorkloadView, initialise,
+    BackupSettings, ClientView, CredentialView, FirstKey, Form, Initialise, KeyView, NewClient,
+    NewCredential, NewKey, NewName, NewVersion, NewWorkload, Open, ReleaseAnswer, Vault,
+    VaultError, VersionView, WorkloadView, initialise,
 };
 use crate::clock::{Clock, MockClock};
 use crate::crypto::{Identity, Recipient};
@@ -291,6 +291,7 @@ async fn open(
         node: slug("node-a"),
         identities: Identity::parse_list(identity).unwrap(),
         cache_bytes: 1 << 20,
+        backups: BackupSettings::default(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(move |why| fatal.lock().unwrap().push(why)),

@@ -8,6 +8,7 @@ mod support;
 mod age_output;
 mod attacks;
 mod audit;
+mod backup;
 mod bad_input;
 mod canaries;
 mod consistency;

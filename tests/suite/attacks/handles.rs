@@ -50,6 +50,7 @@ const ROLES: [(&str, &[&str]); 4] = [
             "write-clients",
             "write-credentials",
             "write-principals",
+            "operate-deployment",
             "read-audit",
         ],
     ),

@@ -29,6 +29,7 @@ const CLIENTS: Needs = Permission("write-clients");
 const CREDENTIALS: Needs = Permission("write-credentials");
 const PRINCIPALS: Needs = Permission("write-principals");
 const AUDIT: Needs = Permission("read-audit");
+const DEPLOYMENT: Needs = Permission("operate-deployment");
 
 /// One call that goes well for whoever may make it.
 pub struct Call {
@@ -288,11 +289,24 @@ impl Stage {
             "GET /audit/checkpoint" => get(AUDIT, "/audit/checkpoint"),
             "GET /audit/export" => get(AUDIT, "/audit/export"),
             "GET /audit/key" => get(Proof, "/audit/key"),
+            "GET /backups" => get(READ, "/backups"),
+            "POST /backups" => post(DEPLOYMENT, "/backups", backup_body()),
+            "GET /backups/{backup}" => {
+                let taken = self.admin.send("POST", "/backups", &backup_body()).expect(201);
+                let place = taken.header("location").expect("its place").to_owned();
+                get(READ, place.strip_prefix("/api/v1").expect("our base"))
+            }
             other => panic!(
                 "{other} is in the API and not in this table: say here who may call it, and how it is called well"
             ),
         }
     }
+}
+
+/// A backup for somebody.
+fn backup_body() -> Value {
+    let (_, recipient) = strongroom::crypto::Identity::generate();
+    json!({"recipients": [recipient.to_text()]})
 }
 
 /// Every operation of the API's own document, and the document itself.
