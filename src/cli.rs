@@ -18,6 +18,7 @@ mod data_lock;
 mod dev;
 mod environment;
 mod error;
+mod exec;
 mod fetch;
 mod fields;
 mod files;
@@ -32,6 +33,7 @@ mod principal_key;
 mod receipt;
 mod recipient;
 mod recover;
+mod release;
 mod role;
 mod serve;
 mod stopped;
@@ -60,6 +62,7 @@ use self::{
     connection::{Connection, ConnectionArguments, Written},
     table::{Format, Output},
 };
+use crate::clock::SystemClock;
 
 /// The environment as an argument.
 pub type Environment = BTreeMap<OsString, OsString>;
@@ -122,6 +125,16 @@ enum Command {
         them, the others are written and the exit code is 1."
     )]
     Fetch(fetch::Arguments),
+    /// Worker: run a program with credentials in its environment
+    #[command(
+        after_help = "Example:\n  strongroom exec --env SECRET=example-realty/mail\\ sync.client_secret \
+        -- ./sync-worker --verbose\n\
+        The program gets the environment without STRONGROOM_* variables, and what --env and --file \
+        say. Signals are passed on and its exit code comes back, 128 and the number for a signal; \
+        126 and 127 when it cannot be run or is not there. Without --cache-ask-after having passed, \
+        a --cache is used without asking."
+    )]
+    Exec(exec::Arguments),
     /// Worker: say which version is now in use
     #[command(after_help = "Example:\n  strongroom in-use --credential cred_01… --version 3")]
     InUse(in_use::Arguments),
@@ -222,6 +235,15 @@ pub struct Session {
     pub out: Output,
 }
 
+/// Whether the command line starts another program, which must not inherit what this process does
+/// without.
+pub fn starts_programs(arguments: &[OsString]) -> bool {
+    // Whatever cannot be read will not start anything.
+    Cli::command()
+        .try_get_matches_from(arguments)
+        .is_ok_and(|matches| matches.subcommand_name() == Some("exec"))
+}
+
 /// Runs the command line `arguments` (the program's name first) in `environment`, and returns the
 /// exit code. Results go to standard output, everything else to standard error.
 pub fn run(
@@ -302,15 +324,18 @@ impl Cli {
             .enable_all()
             .build()
             .map_err(|error| CliError::local(format!("cannot start: {error}")))?
-            .block_on(self.command.call(&mut session))
+            .block_on(self.command.call(&mut session, environment))
     }
 }
 
 impl Command {
     /// Runs a command that calls the API.
-    async fn call(self, session: &mut Session) -> Result<(), CliError> {
+    async fn call(self, session: &mut Session, environment: &Environment) -> Result<(), CliError> {
         match self {
-            Self::Fetch(arguments) => fetch::run(arguments, session).await,
+            Self::Fetch(arguments) => {
+                fetch::run(arguments, session, environment, &SystemClock).await
+            }
+            Self::Exec(arguments) => exec::run(arguments, session, environment, &SystemClock).await,
             Self::InUse(arguments) => in_use::run(arguments, session).await,
             Self::Whoami => whoami::run(session).await,
             Self::Client(command) => client::run(command, session).await,

@@ -21,6 +21,7 @@
 //! | age file key | 16 | the file that holds the root key | c2sp.org/age |
 
 mod aad;
+mod age_file;
 mod age_writer;
 mod envelope;
 mod keyring;
@@ -32,6 +33,7 @@ mod seal;
 mod service_key;
 
 pub use aad::{Binding, Kind};
+pub use age_file::{AgeFileError, decrypt_file, encrypt_file};
 pub use age_writer::{AgeWriteError, AgeWriter};
 pub use envelope::{EnvelopeError, decrypting};
 pub use keyring::{Kek, KekError, KekRef, Keyring, KeyringLimits, PayloadRef, RewrapError};

@@ -8,13 +8,16 @@ use strongroom::memory::ZeroOnFree;
 static ALLOCATOR: ZeroOnFree = ZeroOnFree::new();
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
     // Before any thread starts: a flag of the process, such as no-new-privileges, is each thread's.
-    if let Err(error) = strongroom::process::harden() {
+    let protected = if strongroom::cli::starts_programs(&arguments) {
+        strongroom::process::harden_to_start_programs()
+    } else {
+        strongroom::process::harden()
+    };
+    if let Err(error) = protected {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
     }
-    ExitCode::from(strongroom::cli::run(
-        std::env::args_os(),
-        std::env::vars_os(),
-    ))
+    ExitCode::from(strongroom::cli::run(arguments, std::env::vars_os()))
 }

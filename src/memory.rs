@@ -5,7 +5,7 @@
 //! of them at once. What it cannot cover is said in `docs/architecture.md`: the stack, registers
 //! and memory that is still in use.
 //!
-//! This is the only file of the project that may contain `unsafe`.
+//! Beside `process/program.rs`, the only file of the project that may contain `unsafe`.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

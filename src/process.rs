@@ -4,8 +4,14 @@
 //! either, no new privileges through a set-user-id program, and new files readable by their owner
 //! only. See prctl(2), setrlimit(2) and umask(2).
 
+mod program;
+
+use std::sync::OnceLock;
+
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+pub use self::program::hand_over;
 
 /// The file mode bits that no new file of this process gets: everything for group and others.
 const UMASK: u32 = 0o077;
@@ -44,6 +50,48 @@ impl Hardening {
     /// Whether every protection of [`harden`] holds.
     pub fn is_complete(self) -> bool {
         !self.dumpable && !self.core_files && !self.new_privileges && self.umask & UMASK == UMASK
+    }
+}
+
+/// What this process was started with, before anything was changed.
+#[derive(Clone, Copy, Debug)]
+struct Inherited {
+    umask: Mode,
+    core: Rlimit,
+}
+
+static INHERITED: OnceLock<Inherited> = OnceLock::new();
+
+/// Asks for what belongs to this process alone, and ends with it: no tracing, no core files, and
+/// new files for their owner only. A program that is started with [`hand_over`] gets back what was
+/// there before, and may gain privileges as it always could (sudo).
+///
+/// To be called first, as [`harden`].
+///
+/// # Errors
+/// The kernel refused one, or reports afterwards that it does not hold.
+pub fn harden_to_start_programs() -> Result<(), HardeningError> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(HardeningError::caused("PR_SET_DUMPABLE was refused"))?;
+    let core = rustix::process::getrlimit(Resource::Core);
+    // The upper limit stays, or it could not be given back.
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: core.maximum,
+    };
+    rustix::process::setrlimit(Resource::Core, nothing)
+        .map_err(HardeningError::caused("RLIMIT_CORE was refused"))?;
+    let umask = rustix::process::umask(Mode::from_raw_mode(UMASK));
+    let _ = INHERITED.set(Inherited { umask, core });
+    let now = check()?;
+    let no_core_now = rustix::process::getrlimit(Resource::Core).current == Some(0);
+    if !now.dumpable && no_core_now && now.umask & UMASK == UMASK {
+        Ok(())
+    } else {
+        Err(HardeningError {
+            step: "a protection that was granted does not hold",
+            source: None,
+        })
     }
 }
 

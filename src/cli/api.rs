@@ -1,16 +1,21 @@
 //! The client of the HTTP API.
 
+mod failure;
+
 use std::{io::Write, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH},
+    header::{
+        ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    },
 };
 use rustls::{ClientConfig, RootCertStore, client::Resumption};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 
+use self::failure::causes;
 use super::{
     authenticator::Authenticator,
     error::{CliError, Problem},
@@ -38,6 +43,27 @@ pub struct Api {
     authenticator: Box<dyn Authenticator>,
 }
 
+/// A release as it came.
+pub struct Released {
+    /// The document, whole.
+    pub body: WipingBuffer,
+    /// Its ETag.
+    pub etag: Option<String>,
+    /// The checkpoint of the audit log that came with it, base64.
+    pub checkpoint: Option<String>,
+}
+
+/// The answer to a request for a release.
+pub enum ReleaseReply {
+    /// The values.
+    Whole(Released),
+    /// What the condition named is still what the server would give.
+    Unchanged {
+        /// The checkpoint that came with the answer, base64.
+        checkpoint: Option<String>,
+    },
+}
+
 /// One request.
 struct Request<'a> {
     method: Method,
@@ -46,6 +72,7 @@ struct Request<'a> {
     body: Option<Bytes>,
     revision: Option<u64>,
     accept: &'static str,
+    if_none_match: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
@@ -57,6 +84,7 @@ impl<'a> Request<'a> {
             body: None,
             revision: None,
             accept: "application/json",
+            if_none_match: None,
         }
     }
 }
@@ -248,7 +276,7 @@ impl Api {
         json(&read_all(self.send(request).await?).await?)
     }
 
-    /// Reads a release: its bytes, and the checkpoint that came with it.
+    /// Reads a release, on the condition that it is not the one that an ETag names.
     ///
     /// # Errors
     /// The server said no, or the answer ended before its end.
@@ -256,12 +284,34 @@ impl Api {
         &self,
         path: &[&str],
         query: Query<'_>,
-    ) -> Result<(WipingBuffer, Option<String>), CliError> {
+        if_none_match: Option<&str>,
+    ) -> Result<ReleaseReply, CliError> {
         let mut request = Request::new(Method::GET, path);
         request.query = query;
+        request.if_none_match = if_none_match;
         let response = self.send(request).await?;
         let checkpoint = header_text(response.headers(), "strongroom-checkpoint");
-        Ok((read_all(response).await?, checkpoint))
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(ReleaseReply::Unchanged { checkpoint });
+        }
+        Ok(ReleaseReply::Whole(Released {
+            etag: header_text(response.headers(), "etag"),
+            checkpoint,
+            body: read_all(response).await?,
+        }))
+    }
+
+    /// The server's address.
+    pub fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
+    /// Who is calling, as far as that can be told on this side: see [`Authenticator::caller`].
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn caller(&self) -> Result<String, CliError> {
+        self.authenticator.caller()
     }
 
     /// Copies an answer of any length to `out`, and returns how many bytes it had.
@@ -307,7 +357,11 @@ impl Api {
         let mut response = self.send(request).await?;
         let location = header_text(response.headers(), "location");
         let mut total = 0;
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| failure::of_reading(&error))?
+        {
             out.write_all(&chunk)
                 .map_err(|error| CliError::local(format!("cannot write: {error}")))?;
             total += chunk.len() as u64;
@@ -339,15 +393,18 @@ impl Api {
         if let Some(revision) = request.revision {
             builder = builder.header(IF_MATCH, format!("\"{revision}\""));
         }
+        if let Some(etag) = request.if_none_match {
+            builder = builder.header(IF_NONE_MATCH, etag);
+        }
         if let Some(body) = request.body {
             let json = HeaderValue::from_static("application/json");
             builder = builder.header(CONTENT_TYPE, json).body(body);
         }
-        let response = builder.send().await.map_err(|error| {
-            let origin = self.base.origin().ascii_serialization();
-            CliError::local(format!("no answer from {origin}: {}", causes(&error)))
-        })?;
-        if response.status().is_success() {
+        let unchanged = request.if_none_match.is_some();
+        let response = builder.send().await;
+        let response = response.map_err(|error| failure::of_sending(&self.origin(), &error))?;
+        let status = response.status();
+        if status.is_success() || (unchanged && status == StatusCode::NOT_MODIFIED) {
             Ok(response)
         } else {
             Err(refusal(response).await)
@@ -414,7 +471,11 @@ async fn read_all(mut response: Response) -> Result<WipingBuffer, CliError> {
     if response.status() == StatusCode::NO_CONTENT {
         return Ok(body);
     }
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| failure::of_reading(&error))?
+    {
         if body.len() + chunk.len() > LARGEST_ANSWER {
             return Err(CliError::local("the answer is too large"));
         }
@@ -435,22 +496,6 @@ fn json(body: &WipingBuffer) -> Result<Value, CliError> {
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
-}
-
-fn broken(error: &reqwest::Error) -> CliError {
-    CliError::local(format!(
-        "the answer broke off before its end: {}",
-        causes(error)
-    ))
-}
-
-/// The innermost cause of an error: the outer ones only say that a request failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

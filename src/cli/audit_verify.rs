@@ -1,14 +1,15 @@
 //! `audit verify`: checks an exported log without the server.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::error::CliError;
+use super::release::checkpoints::notes_in;
 use super::table::{Format, Output};
-use crate::audit::{VerifierKey, verify};
+use crate::audit::{Origin, VerifierKey, verify};
 
 /// What to check against what.
 #[derive(Args, Debug)]
@@ -18,7 +19,8 @@ pub struct Arguments {
     /// The public key: the key line itself, or a file with it
     #[arg(long, value_name = "KEY|FILE")]
     pub public_key: String,
-    /// A checkpoint kept elsewhere, which the log must contain; may be repeated
+    /// A checkpoint kept elsewhere, which the log must contain: a note, or the file in which a
+    /// worker remembers them; may be repeated
     #[arg(long = "checkpoint", value_name = "FILE")]
     pub checkpoints: Vec<PathBuf>,
 }
@@ -50,9 +52,20 @@ pub fn read_key(given: &str, option: &str) -> Result<VerifierKey, CliError> {
 /// The log is not what was signed, or a file cannot be read.
 pub fn run(arguments: &Arguments, format: Format, out: &mut Output) -> Result<(), CliError> {
     let key = read_key(&arguments.public_key, "--public-key")?;
+    let origin = origin_of(&arguments.export);
     let mut kept = Vec::new();
     for path in &arguments.checkpoints {
-        kept.push(read(path)?);
+        let text = read(path)?;
+        match notes_in(&text, |line| Some(line) == origin.as_deref()) {
+            None => kept.push(text),
+            Some(notes) if notes.is_empty() => {
+                return Err(CliError::local(format!(
+                    "{} has no checkpoint of this log",
+                    path.display()
+                )));
+            }
+            Some(notes) => kept.extend(notes),
+        }
     }
     let export = File::open(&arguments.export).map_err(|error| {
         CliError::local(format!(
@@ -76,4 +89,19 @@ pub fn run(arguments: &Arguments, format: Format, out: &mut Output) -> Result<()
             "the log is not what was signed: see the findings above",
         ))
     }
+}
+
+/// Which log an export is of, by its first line; nothing if it does not say, which the verifier will
+/// then say itself.
+fn origin_of(export: &Path) -> Option<String> {
+    let mut line = String::new();
+    let file = BufReader::new(File::open(export).ok()?);
+    file.take(64 * 1024).read_line(&mut line).ok()?;
+    let header: serde_json::Value = serde_json::from_str(&line).ok()?;
+    let origin = Origin {
+        deployment: header["deployment"].as_str()?.parse().ok()?,
+        node: header["node"].as_str()?.parse().ok()?,
+        epoch: header["epoch"].as_u64()?,
+    };
+    Some(origin.to_string())
 }

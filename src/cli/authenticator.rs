@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use reqwest::header::HeaderValue;
+use ring::digest::{SHA256, digest};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::error::CliError;
@@ -32,6 +34,13 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// No assertion can be made.
     fn authorization(&self) -> Result<Option<HeaderValue>, CliError>;
+
+    /// Who is calling, as this side knows it: the id of the principal, the SPIFFE id of the
+    /// certificate, or the hash of its key. Stays the same when a certificate is renewed.
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    fn caller(&self) -> Result<String, CliError>;
 }
 
 /// Proof by client certificate.
@@ -71,13 +80,41 @@ impl Authenticator for MutualTls {
     fn authorization(&self) -> Result<Option<HeaderValue>, CliError> {
         Ok(None)
     }
+
+    fn caller(&self) -> Result<String, CliError> {
+        let chain = self.tls_identity()?.map(|(chain, _)| chain);
+        chain
+            .and_then(|chain| subject_of(chain.first()?))
+            .ok_or_else(|| CliError::local("the client certificate cannot be read"))
+    }
+}
+
+/// The SPIFFE id of a certificate, or the hash of its key.
+fn subject_of(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok().flatten();
+    let names = names.map(|names| names.value.general_names.as_slice());
+    let spiffe = names
+        .unwrap_or_default()
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        });
+    let key = || hex::encode(digest(&SHA256, parsed.public_key().raw));
+    Some(spiffe.unwrap_or_else(|| format!("sha256:{}", key())))
 }
 
 /// Makes a fresh assertion each time it is called.
 pub type TokenMaker = Box<dyn Fn() -> Result<Secret, CliError> + Send + Sync>;
 
 /// Proof by signed assertion, a new one for each request.
-pub struct SignedAssertion(pub TokenMaker);
+pub struct SignedAssertion {
+    /// Makes them.
+    pub maker: TokenMaker,
+    /// The id of the principal.
+    pub caller: String,
+}
 
 impl Authenticator for SignedAssertion {
     fn tls_identity(&self) -> Result<Option<TlsIdentity>, CliError> {
@@ -85,7 +122,7 @@ impl Authenticator for SignedAssertion {
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, CliError> {
-        let token = (self.0)()?;
+        let token = (self.maker)()?;
         let mut header = Zeroizing::new(Vec::with_capacity(7 + token.len()));
         header.extend_from_slice(b"Bearer ");
         header.extend_from_slice(token.expose_secret());
@@ -93,6 +130,10 @@ impl Authenticator for SignedAssertion {
             .map_err(|_| CliError::local("the assertion is not a header value"))?;
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+
+    fn caller(&self) -> Result<String, CliError> {
+        Ok(self.caller.clone())
     }
 }
 

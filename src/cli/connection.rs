@@ -265,7 +265,10 @@ impl Connection {
             (_, by_assertion) => by_assertion,
         };
         if assertion {
-            return Ok(Box::new(SignedAssertion(self.token_maker()?)));
+            return Ok(Box::new(SignedAssertion {
+                maker: self.token_maker()?,
+                caller: self.arguments.id.clone().unwrap_or_default(),
+            }));
         }
         match (&self.arguments.cert, &self.arguments.key) {
             (Some(cert), Some(key)) => Ok(Box::new(MutualTls::from_files(cert, key)?)),

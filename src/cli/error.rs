@@ -20,6 +20,18 @@ pub enum CliError {
     /// The server said no.
     #[error("the server answered {}", .0.status)]
     Refused(Box<Problem>),
+    /// Nobody answered: the service, or the way to it, is down.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An answer ended before its end.
+    #[error("{0}")]
+    BrokenOff(String),
+    /// Nothing went wrong that is not said already, but the exit code is to be this one.
+    #[error("exit code {0}")]
+    Exit(u8),
+    /// As [`Self::Local`], with an exit code of its own.
+    #[error("{1}")]
+    Failed(u8, String),
 }
 
 /// A problem document (RFC 9457), or what is known when the answer was none.
@@ -57,16 +69,44 @@ impl CliError {
     /// The exit code that goes with it.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Local(_) => EXIT_LOCAL,
+            Self::Local(_) | Self::Unreachable(_) | Self::BrokenOff(_) => EXIT_LOCAL,
             Self::Refused(_) => EXIT_REFUSED,
+            Self::Exit(code) | Self::Failed(code, _) => *code,
+        }
+    }
+
+    /// Whether the service is down, as far as can be told: nobody answered, or it says that it
+    /// cannot at the moment.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(problem) => problem.status >= 500,
+            _ => false,
+        }
+    }
+
+    /// What an outage looks like from here.
+    pub fn cause_of_outage(&self) -> String {
+        match self {
+            Self::Refused(problem) => {
+                let what = [&problem.detail, &problem.title];
+                let what = what.into_iter().find(|text| !text.is_empty());
+                let what = what.map(|text| printable(text)).unwrap_or_default();
+                format!("the service answered {}: {what}", problem.status)
+            }
+            other => other.to_string(),
         }
     }
 
     /// Writes it for people. A failure to write is ignored: there is nowhere left to say it.
     pub fn report(&self, out: &mut dyn Write) {
         let text = match self {
-            Self::Local(text) => format!("error: {}\n", printable_lines(text)),
+            Self::Local(text)
+            | Self::Unreachable(text)
+            | Self::BrokenOff(text)
+            | Self::Failed(_, text) => format!("error: {}\n", printable_lines(text)),
             Self::Refused(problem) => problem.to_text(),
+            Self::Exit(_) => return,
         };
         let _ = out.write_all(text.as_bytes());
     }

@@ -102,6 +102,32 @@ impl Drop for NewFile {
     }
 }
 
+/// A finished but unnamed file with this content, for its owner only.
+///
+/// # Errors
+/// The directory or disk did not take it.
+pub fn unfinished(target: &Path, content: &[u8]) -> Result<NewFile, CliError> {
+    let mut file = NewFile::create(target, 0o600)?;
+    file.write_all(content)
+        .map_err(|error| failure(target, &error))?;
+    Ok(file)
+}
+
+/// Removes what processes that are gone left unfinished in a directory: it can hold secrets. What
+/// cannot be removed stays.
+pub fn remove_leftovers(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(UNFINISHED)?.split_once('-'))
+            .and_then(|(process, _)| process.parse::<u32>().ok());
+        if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Makes names in a directory durable.
 ///
 /// # Errors
@@ -117,7 +143,8 @@ pub fn failure(path: &Path, error: &io::Error) -> CliError {
     CliError::local(format!("cannot write {}: {error}", path.display()))
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// The directory that a name stands in.
+pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

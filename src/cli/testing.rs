@@ -120,7 +120,11 @@ impl Fake {
             let number = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Ok(Secret::new(format!("token-{number}").into_bytes()))
         };
-        self.open(Box::new(SignedAssertion(Box::new(maker))), Format::Json)
+        let tokens = SignedAssertion {
+            maker: Box::new(maker),
+            caller: "wkld_counted".to_owned(),
+        };
+        self.open(Box::new(tokens), Format::Json)
     }
 
     fn open(

@@ -63,6 +63,12 @@ pub const CLIENT_VARIABLES: &[&str] = &[
     "STRONGROOM_AUDIENCE",
     "STRONGROOM_PROFILE",
     "STRONGROOM_OUTPUT",
+    "STRONGROOM_CACHE",
+    "STRONGROOM_CACHE_IDENTITY",
+    "STRONGROOM_CACHE_ASK_AFTER",
+    "STRONGROOM_CACHE_NEVER_AFTER",
+    "STRONGROOM_CHECKPOINTS",
+    "STRONGROOM_AUDIT_KEY",
 ];
 
 /// One value and where it stood. Wiped when dropped, since it may hold a password.
