@@ -24,3 +24,6 @@ mod production;
 mod recipients;
 mod release;
 mod tampering;
+mod worker;
+mod worker_checkpoints;
+mod worker_program;
