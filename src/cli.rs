@@ -122,7 +122,10 @@ enum Command {
     #[command(
         after_help = "Example:\n  strongroom fetch --dir /run/worker/credentials\n\
         Each file is CLIENT.CREDENTIAL.json with mode 0600. When the server cannot open some of \
-        them, the others are written and the exit code is 1."
+        them, the others are written and the exit code is 1.\n\
+        A template has credentials[ID or 'client-slug/label'].fields.NAME, a list `all` of entries \
+        (id, label, kind, client.slug, version, fields and so on), if and for, and the filters json, \
+        sh and base64. What is not there is an error, and nothing is written."
     )]
     Fetch(fetch::Arguments),
     /// Worker: run a program with credentials in its environment
@@ -131,8 +134,8 @@ enum Command {
         -- ./sync-worker --verbose\n\
         The program gets the environment without STRONGROOM_* variables, and what --env and --file \
         say. Signals are passed on and its exit code comes back, 128 and the number for a signal; \
-        126 and 127 when it cannot be run or is not there. Without --cache-ask-after having passed, \
-        a --cache is used without asking."
+        126 and 127 when it cannot be run or is not there. A copy (--cache) that is younger than \
+        --cache-ask-after is used without asking the server."
     )]
     Exec(exec::Arguments),
     /// Worker: say which version is now in use

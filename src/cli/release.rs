@@ -159,7 +159,7 @@ impl Pipeline {
         };
         let copy = match cached {
             Ok(Some(copy)) if may_skip && copy.is_young(now) => {
-                return self.from_copy(copy, None).map(Reply::Obtained);
+                return self.use_copy(copy, None).map(Reply::Obtained);
             }
             other => other,
         };
@@ -193,7 +193,7 @@ impl Pipeline {
                 }
                 match copy {
                     Ok(Some(copy)) if have.is_none() => {
-                        let mut obtained = self.from_copy(copy, None)?;
+                        let mut obtained = self.use_copy(copy, None)?;
                         obtained.origin = Origin::Confirmed;
                         Ok(Reply::Obtained(obtained))
                     }
@@ -232,7 +232,7 @@ impl Pipeline {
         }))
     }
 
-    fn from_copy(&self, copy: Cached, outage: Option<String>) -> Result<Box<Obtained>, CliError> {
+    fn use_copy(&self, copy: Cached, outage: Option<String>) -> Result<Box<Obtained>, CliError> {
         Ok(Box::new(Obtained {
             document: Arc::new(Document::parse(&copy.body, self.ask.is_single())?),
             etag: copy.etag,
@@ -256,7 +256,7 @@ impl Pipeline {
         let why = error.cause_of_outage();
         match copy {
             Ok(Some(copy)) if copy.is_usable(now) => {
-                self.from_copy(copy, Some(why)).map(Reply::Obtained)
+                self.use_copy(copy, Some(why)).map(Reply::Obtained)
             }
             Ok(Some(copy)) => Err(CliError::Unreachable(format!(
                 "{why}\n  The copy of {} was good until {} and is not used any more",
@@ -332,3 +332,6 @@ impl Origin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

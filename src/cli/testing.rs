@@ -147,6 +147,19 @@ impl Fake {
     }
 }
 
+/// A session that calls `url` and trusts an authority that nobody there has.
+pub fn session_at(url: &str) -> Session {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+    let fake = Fake {
+        url: url.to_owned(),
+        authority,
+    };
+    fake.session_with_tokens().0
+}
+
 /// Whether the caller had a certificate.
 #[derive(Clone, Copy)]
 pub struct Certified(pub bool);

@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal};
 
 use crate::support::cli::run;
+use crate::support::service::PROGRAM;
 use crate::support::{Backend, Service, until};
 use crate::worker::{demonstration, worker};
 
@@ -37,6 +38,12 @@ fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).expect("a pid")).expect("a pid")
 }
 
+fn is_stopped(number: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{number}/stat")).expect("its state");
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 fn end(mut child: Child) -> i32 {
     let status = until("the end of exec", 40, || {
         child.try_wait().expect("the process")
@@ -57,12 +64,19 @@ fn signals_go_in_and_the_exit_code_comes_out() {
         ("USR2", Signal::USR2),
         ("WINCH", Signal::WINCH),
         ("CONT", Signal::CONT),
+        ("TSTP", Signal::TSTP),
     ];
     for (name, signal) in signals {
         // A shell runs a trap when `wait` is interrupted.
         let script = format!("trap 'exit 42' {name}; sleep 60 & echo $!; wait");
         let (child, sleeping) = start(&service, &id, &script);
         rustix::process::kill_process(pid(child.id()), signal).expect("the signal");
+        if signal == Signal::TSTP {
+            // It stops as well, as its shell expects, until it is told to go on.
+            let stopped = || is_stopped(child.id()).then_some(());
+            until("exec is stopped", 40, stopped);
+            rustix::process::kill_process(pid(child.id()), Signal::CONT).expect("the signal");
+        }
         assert_eq!(end(child), 42, "{name}");
         let sleeping = pid(sleeping.parse().expect("a number"));
         let _ = rustix::process::kill_process(sleeping, Signal::KILL);
@@ -97,6 +111,37 @@ fn signals_go_in_and_the_exit_code_comes_out() {
 }
 
 #[test]
+fn what_is_ignored_stays_ignored_in_the_program() {
+    let service = Service::dev(&Backend::Sqlite);
+    let id = demonstration(&service);
+    let of_worker = worker(&service);
+    let mut command = std::process::Command::new("sh");
+    command
+        .env_clear()
+        .envs(
+            of_worker
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .args([
+            "-c",
+            "trap '' HUP; exec \"$@\"",
+            "sh",
+            PROGRAM,
+            "exec",
+            "--no-in-use",
+        ])
+        .args(["--env", &format!("APP_SECRET={id}.client_secret"), "--"])
+        .args(["sh", "-c", "kill -HUP $$; grep SigIgn /proc/self/status"]);
+    let ended = run(command, b"").ok();
+    let mask = ended.stdout.trim().strip_prefix("SigIgn:\t");
+    let mask = u64::from_str_radix(mask.expect("a mask"), 16).expect("a number");
+    // One bit each, from the lowest: HUP was ignored, PIPE only by this program itself.
+    let bit = |signal: Signal| mask >> (signal.as_raw() - 1) & 1;
+    assert_eq!((bit(Signal::HUP), bit(Signal::PIPE)), (1, 0), "{mask:x}");
+}
+
+#[test]
 fn the_program_ends_when_exec_is_killed() {
     let service = Service::dev(&Backend::Sqlite);
     let id = demonstration(&service);
@@ -117,11 +162,7 @@ fn the_program_ends_when_exec_is_killed() {
 fn a_value_is_in_the_programs_environment_and_nowhere_else() {
     let service = Service::dev(&Backend::Sqlite);
     let id = demonstration(&service);
-    let (child, line) = start(
-        &service,
-        &id,
-        "echo $$; read forever < /dev/tty || sleep 60 & wait",
-    );
+    let (child, line) = start(&service, &id, "echo $$; exec sleep 60");
     let of_exec = child.id();
     let holds = |path: String| {
         // Of a protected process, only root reads the environment.
@@ -130,10 +171,9 @@ fn a_value_is_in_the_programs_environment_and_nowhere_else() {
             .windows(SECRET.len())
             .any(|window| window == SECRET.as_bytes())
     };
-    assert!(
-        holds(format!("/proc/{line}/environ")),
-        "the search finds what is there"
-    );
+    // Also shows that the search finds what is there; not before `sleep` has begun.
+    let given = || holds(format!("/proc/{line}/environ")).then_some(());
+    until("the value in the program's environment", 40, given);
     for file in ["cmdline", "environ"] {
         assert!(!holds(format!("/proc/{of_exec}/{file}")), "{file} of exec");
     }

@@ -7,13 +7,16 @@ use crate::cli::error::CliError;
 /// A request to `origin` could not be sent, or no answer came.
 ///
 /// That is an outage, unless TLS itself failed: then somebody answered who is not the server, or
-/// who does not want to talk to us, and no copy of an earlier answer may stand in.
+/// who does not want to talk to us, and no copy of an earlier answer may stand in. A connection that
+/// came up and then broke says neither: a server also cuts off whom it will not answer any longer.
 pub fn of_sending(origin: &str, error: &reqwest::Error) -> CliError {
     let text = format!("no answer from {origin}: {}", causes(error));
     if error.is_builder() || is_of_tls(error) {
         CliError::Local(text)
-    } else {
+    } else if error.is_connect() || error.is_timeout() {
         CliError::Unreachable(text)
+    } else {
+        CliError::BrokenOff(text)
     }
 }
 

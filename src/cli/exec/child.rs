@@ -44,6 +44,14 @@ fn listen(signal_number: Signal) -> io::Result<Stream> {
     signal(SignalKind::from_raw(signal_number.as_raw()))
 }
 
+/// The signals that this process ignores, one bit each (proc(5), `SigIgn`).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
 impl Child {
     /// Starts the program. The command is dropped, and its environment with it.
     ///
@@ -51,16 +59,17 @@ impl Child {
     /// The system said no.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         let ended = listen(Signal::CHILD)?;
+        // Before the start, so that none is lost. One that is ignored, as under nohup, stays ignored
+        // here, because a program inherits that and nothing else.
+        let ignored = ignored();
+        let signals = PASSED_ON
+            .into_iter()
+            .filter(|number| ignored >> (number.as_raw() - 1) & 1 == 0)
+            .map(|number| Ok((number, listen(number)?)))
+            .collect::<io::Result<_>>()?;
         hand_over(&mut command);
         let inner = command.spawn()?;
         drop(command);
-        // Only now: a signal that was ignored, as under nohup, stays ignored in the program. One
-        // that ends this process before the next line ends the program, too.
-        let listen = |number: Signal| Ok((number, listen(number)?));
-        let signals = PASSED_ON
-            .into_iter()
-            .map(listen)
-            .collect::<io::Result<_>>()?;
         Ok(Self {
             inner,
             ended,

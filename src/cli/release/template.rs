@@ -45,9 +45,12 @@ impl Misses {
     }
 }
 
+/// Gives the value of a key, or says what is not there.
+type Find = dyn Fn(&str) -> Result<Value, String> + Send + Sync;
+
 /// A map in which what is not there is noted.
 struct Strict {
-    find: Box<dyn Fn(&str) -> Result<Value, String> + Send + Sync>,
+    find: Box<Find>,
     keys: Vec<String>,
     misses: Misses,
 }
