@@ -29,7 +29,7 @@ impl Caller {
 
 /// What stands in an ETag for the form: whoever holds JSON, or a file for another recipient, does not
 /// hold this one.
-pub(super) fn form_of<'a>(caller: &'a Caller, form: Form) -> &'a str {
+pub(super) fn form_of(caller: &Caller, form: Form) -> &str {
     match form {
         Form::Json => "json",
         Form::Age => caller.age_recipient().unwrap_or_default(),
