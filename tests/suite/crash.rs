@@ -36,7 +36,7 @@ fn promise_1_and_7_survive_kill_9(backend: Backend) {
 /// As many rounds as `STRONGROOM_SOAK_ROUNDS` says, at moments that follow from `STRONGROOM_SEED`.
 #[test]
 #[ignore = "takes a second or two for each round; scripts/soak runs it"]
-fn soak_kill_rounds() {
+fn soak_kills() {
     let number = |name: &str, otherwise: u64| {
         let text = std::env::var(name).ok();
         text.map_or(otherwise, |text| text.parse().expect("a whole number"))
