@@ -178,7 +178,6 @@ async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>
         deployment: None,
         node: node_name()?,
         identities,
-        url: None,
         cache_bytes: 32 * 1024 * 1024,
         backups: BackupSettings::default(),
         clock: Arc::new(clock),

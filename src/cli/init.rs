@@ -346,7 +346,6 @@ async fn make(
         deployment: Some(deployment.clone()),
         node: arguments.node.clone(),
         identities: access.identities,
-        url: None,
         cache_bytes: 1024 * 1024,
         backups: BackupSettings::default(),
         clock: Arc::new(clock),

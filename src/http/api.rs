@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
     BASE, audit, authorities, backups, clients, contacts, credentials, keys, names, operators,
-    principal_keys, receipts, revocation_lists, versions, workloads,
+    principal_keys, receipts, versions, workloads,
 };
 use super::{problem, workload};
 use crate::model;
@@ -60,10 +60,7 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(principal_keys::list_operator_keys, principal_keys::register_operator_key))
         .routes(routes!(principal_keys::read_operator_key, principal_keys::revoke_operator_key))
         .routes(routes!(authorities::list_authorities, authorities::add_authority))
-        .routes(routes!(authorities::read_authority, authorities::change_authority, authorities::remove_authority))
-        .routes(routes!(authorities::roll_authority))
-        .routes(routes!(revocation_lists::read_trust_bundle))
-        .routes(routes!(revocation_lists::read_revocation_list, revocation_lists::import_revocation_list, revocation_lists::remove_revocation_lists))
+        .routes(routes!(authorities::read_authority, authorities::remove_authority))
         .routes(routes!(keys::read_keys))
         .routes(routes!(audit::list_audit_records))
         .routes(routes!(audit::read_audit_checkpoint))

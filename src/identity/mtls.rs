@@ -89,7 +89,6 @@ fn spiffe_proof(
     let trusted = trust.verify_chain(leaf, intermediates, &trust_domain, now)?;
     Ok(SpiffeProof {
         authority: trusted.authority.id,
-        authority_revision: trusted.authority.revision,
         trust_domain,
         spiffe_id,
         spki: leaf.spki,

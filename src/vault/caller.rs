@@ -33,15 +33,6 @@ pub struct ResolvedKey {
     pub principal: Option<Principal>,
 }
 
-/// The authority that a proof rests on, as it was when the chain was checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vouched {
-    /// The authority.
-    pub authority: AuthorityId,
-    /// Its revision: each change of it, and each new revocation list, counts it up.
-    pub revision: i64,
-}
-
 /// One authenticated request.
 #[derive(Clone)]
 pub struct Caller {
@@ -50,7 +41,7 @@ pub struct Caller {
     /// The request.
     pub request: RequestId,
     /// The authority whose word the proof rests on, if it does.
-    pub(super) authority: Option<Vouched>,
+    pub(super) authority: Option<AuthorityId>,
     /// The assertion that this request spends.
     pub(super) assertion: Option<SpentAssertion>,
     /// The policy generation of `principal`.
@@ -97,18 +88,13 @@ impl Vault {
 
     async fn read_authorities(&self) -> Result<Arc<Authorities>, VaultError> {
         let generation = self.memory.generation();
-        let mut tx = self.db.read().await?;
-        let mut rows = tx.authorities("", 1000).await?.items;
-        rows.retain(|row| row.removed_at.is_none());
-        let mut lists = Vec::new();
-        for row in rows.iter().filter(|row| row.lists_since.is_some()) {
-            lists.extend(tx.revocation_lists_of(row.id).await?);
-        }
-        let authorities = Arc::new(Authorities {
-            generation,
-            rows,
-            lists,
-        });
+        let page = self.db.read().await?.authorities("", 1000).await?;
+        let rows = page
+            .items
+            .into_iter()
+            .filter(|row| row.removed_at.is_none())
+            .collect();
+        let authorities = Arc::new(Authorities { generation, rows });
         self.memory.keep_authorities(generation, &authorities);
         Ok(authorities)
     }
@@ -153,7 +139,7 @@ impl Vault {
     pub async fn identify(
         &self,
         key: KeyId,
-        authority: Option<Vouched>,
+        authority: Option<AuthorityId>,
         assertion: Option<SpentAssertion>,
         request: RequestId,
     ) -> Result<Caller, VaultError> {
@@ -161,7 +147,10 @@ impl Vault {
         // decision be taken again, never the other way round.
         let generation = self.memory.generation();
         if let Some(authority) = authority {
-            self.still_vouches(authority).await?;
+            let authorities = self.authorities().await?;
+            if authorities.rows.iter().all(|row| row.id != authority) {
+                return Err(VaultError::Unauthenticated);
+            }
         }
         let resolved = self.find_key(&KeyName::Id(key)).await?;
         let resolved = resolved.ok_or(VaultError::Unauthenticated)?;
@@ -173,9 +162,6 @@ impl Vault {
             .principal
             .clone()
             .ok_or(VaultError::Unauthenticated)?;
-        if let Some(authority) = authority {
-            self.uses.note(authority.authority, self.clock.now());
-        }
         Ok(Caller {
             principal,
             request,
@@ -183,23 +169,6 @@ impl Vault {
             assertion,
             generation,
         })
-    }
-
-    /// Looks whether an authority's word still counts. One that was changed since the chain was
-    /// checked may have got a list that revokes the caller's certificate, so that the request has
-    /// to be made again.
-    async fn still_vouches(&self, vouched: Vouched) -> Result<(), VaultError> {
-        let authorities = self.authorities().await?;
-        let mut rows = authorities.rows.iter();
-        let row = rows.find(|row| row.id == vouched.authority);
-        let row = row.ok_or(VaultError::Unauthenticated)?;
-        if !row.accepted_at(self.clock.now()) {
-            return Err(VaultError::Unauthenticated);
-        }
-        if row.revision != vouched.revision {
-            return Err(VaultError::Unavailable("the authority was just changed"));
-        }
-        Ok(())
     }
 
     /// Looks the caller up again, after something changed.

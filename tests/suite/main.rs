@@ -7,9 +7,7 @@ mod support;
 
 mod age_output;
 mod attacks;
-mod attacks_authorities;
 mod audit;
-mod authorities;
 mod backup;
 mod bad_input;
 mod canaries;

@@ -21,11 +21,6 @@ const ALWAYS: &[(&str, &str)] = &[
     ("500", "The service failed"),
     ("503", "Not possible at the moment; nothing was changed"),
 ];
-const PUBLIC: &[(&str, &str)] = &[
-    ("404", "There is nothing here"),
-    ("500", "The service failed"),
-    ("503", "Not possible at the moment; nothing was changed"),
-];
 const BODY: &[(&str, &str)] = &[
     ("413", "The body is too large"),
     ("415", "The body is not JSON"),
@@ -68,8 +63,6 @@ macro_rules! problems {
 }
 
 problems! {
-    /// Of what anybody may read.
-    PublicProblems = PUBLIC;
     /// Of a release.
     ReleaseProblems = ALWAYS ACCEPT;
     /// Of reading.

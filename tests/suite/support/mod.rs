@@ -2,7 +2,6 @@
 
 pub mod api;
 pub mod backend;
-pub mod ca;
 pub mod cli;
 pub mod http;
 pub mod json;
