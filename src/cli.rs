@@ -16,6 +16,7 @@ mod contact;
 mod credential;
 mod data_lock;
 mod dev;
+mod doctor;
 mod environment;
 mod error;
 mod exec;
@@ -117,6 +118,14 @@ enum Command {
         It needs what opens the root key. The audit log keeps that it was done."
     )]
     Recover(recover::Arguments),
+
+    /// Say what is wrong with a configuration or a deployment; changes nothing
+    #[command(
+        after_help = "Example:\n  sudo -u strongroom strongroom doctor --config \
+        /etc/strongroom/strongroom.toml\n\
+        Exit code 1 when there is a problem, 0 with warnings only. Run it as the service's user."
+    )]
+    Doctor(doctor::Arguments),
 
     /// Worker: get credentials
     #[command(
@@ -295,6 +304,10 @@ impl Cli {
             Command::Init(arguments) => return init::run(arguments, environment),
             Command::Serve(arguments) => return serve::run(arguments, environment),
             Command::Recover(arguments) => return recover::run(arguments, environment),
+            Command::Doctor(arguments) => {
+                let mut out = Output::new(self.output, stdout);
+                return doctor::run(arguments, environment, &mut out);
+            }
             Command::Completions(arguments) => {
                 let mut stdout = stdout;
                 return manual::completions(arguments, &mut stdout);
@@ -357,6 +370,7 @@ impl Command {
             | Self::Init(_)
             | Self::Serve(_)
             | Self::Recover(_)
+            | Self::Doctor(_)
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Assertion => Err(CliError::local("this command does not call the API")),

@@ -40,7 +40,7 @@ pub use backups::BackupRow;
 pub use bundle::{BundleEntry, SealedRow};
 pub use clients::{ClientRow, ContactRole, ContactRow};
 pub use credentials::{CredentialFilter, CredentialRow};
-pub use database::{Database, OpenError, sqlite_path};
+pub use database::{Database, OpenError, Schema, ServerFacts, sqlite_path};
 pub use deployment::{DeploymentRow, RootKeyRow, ServiceKeyRow};
 pub use error::StoreError;
 pub use issued::{IssuedRow, OwnListRow, RevocationReason};

@@ -1,5 +1,7 @@
 //! Opening a database: the settings that durability rests on, and the schema.
 
+mod inspect;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use super::error::StoreError;
 use super::tag::{Refusals, Tagger};
 use super::tx::{Inner, Tx};
 use crate::model::Timestamp;
+
+pub use inspect::{Schema, ServerFacts};
 
 /// An open database.
 #[derive(Clone)]

@@ -241,4 +241,38 @@ impl Tx {
             sqlx::query_as::<Db, _>(SQL).bind(fingerprint.to_vec()).fetch_all(conn).await?
         }))
     }
+
+    /// How many credentials have an active version.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn count_active_versions(&mut self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM credential_versions WHERE state = 'active'";
+        Ok(on!(self, conn => sqlx::query_scalar::<Db, i64>(SQL).fetch_one(conn).await?))
+    }
+
+    /// How many of them have no date of expiry.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn count_active_versions_without_expiry(&mut self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM credential_versions
+            WHERE state = 'active' AND expires_at IS NULL";
+        Ok(on!(self, conn => sqlx::query_scalar::<Db, i64>(SQL).fetch_one(conn).await?))
+    }
+
+    /// How many of them expire before `until`.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn count_active_versions_until(
+        &mut self,
+        until: Timestamp,
+    ) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM credential_versions
+            WHERE state = 'active' AND expires_at < $1";
+        Ok(on!(self, conn => {
+            sqlx::query_scalar::<Db, i64>(SQL).bind(until).fetch_one(conn).await?
+        }))
+    }
 }

@@ -171,6 +171,9 @@ impl Vault {
         drop(tx);
 
         let root = open_root(&root_row, &deployment, data.as_deref(), &identities)?;
+        if let Some(data) = &data {
+            refresh_root_file(data, &root, &root_row, &identities);
+        }
         drop(identities);
         let keyring = Arc::new(Keyring::new(root, KeyringLimits::default()));
         let key = |name| open_service_key(&keyring, &service_rows, name);
@@ -180,11 +183,7 @@ impl Vault {
         let seed = key(ServiceKeyName::AuditSigning)?;
         let database = database.with_tagger(Arc::new(registry));
 
-        let origin = Origin {
-            deployment: deployment.parse().map_err(|_| OpenError::Damaged)?,
-            node: node.clone(),
-            epoch: u64::try_from(epoch).map_err(|_| OpenError::Damaged)?,
-        };
+        let origin = origin_of(&deployment, &node, epoch)?;
         let signer = Signer::from_seed(origin.clone(), seed.expose_secret())
             .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
         let audit_key = signer.verifier().clone();
@@ -369,8 +368,17 @@ async fn take_log(
     Err(LeaseError::Damaged)
 }
 
+/// Which log a node writes.
+pub(super) fn origin_of(deployment: &str, node: &Slug, epoch: i64) -> Result<Origin, OpenError> {
+    Ok(Origin {
+        deployment: deployment.parse().map_err(|_| OpenError::Damaged)?,
+        node: node.clone(),
+        epoch: u64::try_from(epoch).map_err(|_| OpenError::Damaged)?,
+    })
+}
+
 /// Opens the root key from its file on this machine, or else from its row.
-fn open_root(
+pub(super) fn open_root(
     row: &RootKeyRow,
     deployment: &str,
     data: Option<&std::path::Path>,
@@ -391,10 +399,7 @@ fn open_root(
         let keys = data.join("keys");
         for form in [RootFileForm::Recipients, RootFileForm::Passphrase] {
             match open_root_file(&keys, form, &expected, identities) {
-                Ok(root) => {
-                    refresh_root_file(&keys, form, &expected, row, identities);
-                    return Ok(root);
-                }
+                Ok(root) => return Ok(root),
                 Err(RootError::NotFound | RootError::NotOpened) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -408,20 +413,27 @@ fn open_root(
 /// Writes the root key's file anew when the row was encrypted to others since: on another node, or
 /// before a crash. The row is what counts, if it opens.
 fn refresh_root_file(
-    keys: &std::path::Path,
-    form: RootFileForm,
-    expected: &ExpectedRoot<'_>,
+    data: &std::path::Path,
+    root: &RootKey,
     row: &RootKeyRow,
     identities: &[Identity],
 ) {
-    let generation = expected.generation;
-    let of_this_form = is_for_passphrase(&row.wrapped) == (form == RootFileForm::Passphrase);
-    let same = read_root_file(keys, generation, form).is_ok_and(|file| file == row.wrapped);
-    if same || !of_this_form {
-        return;
+    let (keys, generation) = (data.join("keys"), root.generation());
+    let form = match is_for_passphrase(&row.wrapped) {
+        true => RootFileForm::Passphrase,
+        false => RootFileForm::Recipients,
+    };
+    match read_root_file(&keys, generation, form) {
+        Ok(file) if file != row.wrapped => {}
+        _ => return,
     }
-    let opened = RootKey::decrypt(&row.wrapped, identities).and_then(|root| root.verify(expected));
-    match opened.and_then(|()| replace_root_file(keys, generation, form, &row.wrapped)) {
+    let expected = ExpectedRoot {
+        deployment: root.deployment(),
+        generation,
+        check: root.check_value(),
+    };
+    let opened = RootKey::decrypt(&row.wrapped, identities).and_then(|root| root.verify(&expected));
+    match opened.and_then(|()| replace_root_file(&keys, generation, form, &row.wrapped)) {
         Ok(()) => tracing::info!("the recipients of the root key changed: its file was renewed"),
         Err(error) => tracing::warn!(
             %error,
@@ -430,7 +442,7 @@ fn refresh_root_file(
     }
 }
 
-fn open_service_key(
+pub(super) fn open_service_key(
     keyring: &Keyring,
     rows: &[ServiceKeyRow],
     name: ServiceKeyName,
@@ -447,7 +459,7 @@ fn open_service_key(
 }
 
 /// Compares the log in the database with the newest checkpoint that was kept outside of it.
-async fn compare(
+pub(super) async fn compare(
     database: &Database,
     log: &crate::store::AuditLogRow,
     note: &str,

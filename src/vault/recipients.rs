@@ -108,7 +108,7 @@ impl From<StoreError> for RecipientsError {
 
 /// How many X25519 recipients an age file has: the one scheme whose stanzas can be counted, because
 /// a plugin may write any number.
-fn x25519_stanzas(file: &[u8]) -> usize {
+pub(super) fn x25519_stanzas(file: &[u8]) -> usize {
     let mark = b"\n-> X25519 ";
     file.windows(mark.len()).filter(|at| at == mark).count()
 }

@@ -14,6 +14,7 @@ mod canaries;
 mod consistency;
 mod crash;
 mod deploy;
+mod doctor;
 mod faults;
 mod first_minutes;
 mod health;

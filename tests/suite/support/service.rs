@@ -301,6 +301,10 @@ impl Service {
         self.address
     }
 
+    pub fn status_address(&self) -> SocketAddr {
+        self.status
+    }
+
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
