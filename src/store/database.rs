@@ -195,7 +195,7 @@ impl Database {
     pub async fn read(&self) -> Result<Tx, StoreError> {
         let inner = match &self.pools {
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin_with(ONE_VIEW).await?),
+            Pools::Postgres(pool) => Inner::Postgres(begin_to_the_end(pool, ONE_VIEW).await?),
         };
         Ok(self.tx(inner))
     }
@@ -207,18 +207,16 @@ impl Database {
     pub async fn write(&self) -> Result<Tx, StoreError> {
         let inner = match &self.pools {
             Pools::Sqlite { writer, .. } => Inner::Sqlite(begin_immediate(writer).await?),
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Inner::Postgres(begin_to_the_end(pool, "BEGIN").await?),
         };
         Ok(self.tx(inner))
     }
 
     /// A transaction that only reads; its view is taken with its first statement.
     pub(super) async fn begin_snapshot(&self) -> Result<Tx, StoreError> {
-        // PostgreSQL would otherwise give each statement a view of its own.
-        const POSTGRES: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let inner = match &self.pools {
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin_with(POSTGRES).await?),
+            Pools::Postgres(pool) => Inner::Postgres(begin_to_the_end(pool, ONE_VIEW).await?),
         };
         Ok(self.tx(inner))
     }
@@ -260,6 +258,19 @@ impl Database {
             Pools::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// Begins a transaction in a task of its own, which goes on when the caller hangs up. Given up between
+/// the statement and its answer, sqlx 0.9 would return a connection to the pool on which a
+/// transaction is open that it does not count and so never ends: the next user of that connection
+/// would be inside it, and could not write.
+async fn begin_to_the_end(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+    begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Begins a transaction that holds the right to write: a deferred one that reads first and then writes

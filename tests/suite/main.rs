@@ -17,6 +17,7 @@ mod deploy;
 mod doctor;
 mod faults;
 mod first_minutes;
+mod hang_up;
 mod health;
 mod identity;
 mod large_bundle;
