@@ -122,6 +122,7 @@ impl ApiState {
             .identify(principal.key(), authority, assertion, context.id())
             .await?;
         context.set_principal(caller.principal.id());
+        connection.proven();
         Ok(caller)
     }
 

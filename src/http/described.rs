@@ -30,6 +30,11 @@ const METRICS: &[(Form, &str, &str)] = &[
     ),
     (
         Counter,
+        "strongroom_connections_refused_total",
+        "Connections closed at once: their address held its share without proving who it is.",
+    ),
+    (
+        Counter,
         "strongroom_tls_handshakes_total",
         "TLS handshakes by outcome: done, failed, timed-out.",
     ),

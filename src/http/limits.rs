@@ -127,7 +127,8 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// The address that failures and connections count for: of IPv6 the network of one site, /64.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mut octets = [0; 16];

@@ -6,6 +6,7 @@
 
 mod connection;
 mod gate;
+mod newcomers;
 
 pub use connection::Connection;
 
@@ -21,6 +22,7 @@ use tokio::{
 
 use connection::Setup;
 use gate::Gate;
+use newcomers::Newcomers;
 
 /// A TLS configuration that may be replaced at any time. New connections use the newest one; open
 /// connections keep theirs.
@@ -38,7 +40,8 @@ pub enum Transport {
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many connections may be open at once; more wait in the operating system's queue.
+    /// How many connections may be open at once; more wait in the operating system's queue. Of one
+    /// address no more than a quarter of them that have not proven who they are; more are closed.
     pub connections: usize,
     /// How many steps of TLS handshakes may be waiting for a processor at once. A client that does
     /// not answer holds none of them.
@@ -111,6 +114,8 @@ impl Server {
         } = self;
         let most = limits.connections.clamp(1, u32::MAX as usize);
         let places = Arc::new(Semaphore::new(most));
+        // On a listener that asks nobody for a proof nobody can give one.
+        let newcomers = matches!(transport, Transport::Tls(_)).then(|| Newcomers::new(most));
         let setup = Arc::new(Setup::new(
             transport,
             router,
@@ -139,8 +144,14 @@ impl Server {
                 }
             };
             backoff = Backoff::default();
+            let newcomer = newcomers.as_ref().map(|it| it.admit(peer.ip()));
+            if let Some(None) = newcomer {
+                metrics::counter!("strongroom_connections_refused_total").increment(1);
+                continue;
+            }
             count = count.wrapping_add(1);
-            let serving = Arc::clone(&setup).serve(stream, peer, count, stop.clone());
+            let newcomer = newcomer.flatten();
+            let serving = Arc::clone(&setup).serve(stream, peer, newcomer, count, stop.clone());
             tokio::spawn(async move {
                 serving.await;
                 drop(place);

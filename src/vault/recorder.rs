@@ -15,6 +15,7 @@
 //! available", and the head is read again before anything else is signed.
 
 mod batch;
+mod denials;
 mod head;
 mod lease;
 mod pile;
@@ -159,6 +160,8 @@ pub(super) struct Shared {
     outcomes: Mutex<Vec<(i64, bool)>>,
     /// Answers that released nothing, by workload.
     unchanged: Mutex<BTreeMap<WorkloadId, i64>>,
+    /// Refusals that were too many to be recorded one by one.
+    counted: Mutex<BTreeMap<(PrincipalId, Kind), i64>>,
 }
 
 /// The way to the writer.
@@ -194,6 +197,7 @@ impl Recorder {
             writable: AtomicBool::new(true),
             outcomes: Mutex::default(),
             unchanged: Mutex::default(),
+            counted: Mutex::default(),
         });
         let on_fatal = Arc::clone(&parts.on_fatal);
         let writer = batch::Writer::new(parts, Arc::clone(&shared));
@@ -345,6 +349,18 @@ impl Shared {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// Counts refusals that were not recorded one by one.
+    fn count(&self, counts: BTreeMap<(PrincipalId, Kind), i64>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (what, count) in counts {
+            *counted.entry(what).or_default() += count;
+        }
+    }
+
+    fn take_counted(&self) -> BTreeMap<(PrincipalId, Kind), i64> {
+        std::mem::take(&mut self.counted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn has_outcomes(&self) -> bool {

@@ -29,7 +29,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
-use super::{Limits, Transport, gate::Gate, stopped};
+use super::{Limits, Transport, gate::Gate, newcomers::Newcomer, stopped};
 
 type Anything = Arc<dyn Any + Send + Sync>;
 
@@ -39,6 +39,7 @@ pub struct Connection {
     certificates: Arc<[CertificateDer<'static>]>,
     requests: AtomicU64,
     kept: ArcSwapOption<Anything>,
+    newcomer: ArcSwapOption<Newcomer>,
 }
 
 impl Connection {
@@ -50,6 +51,20 @@ impl Connection {
             certificates,
             requests: AtomicU64::new(0),
             kept: ArcSwapOption::empty(),
+            newcomer: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The same, with its place among those who have not proven who they are.
+    fn with_newcomer(self, newcomer: Option<Newcomer>) -> Self {
+        self.newcomer.store(newcomer.map(Arc::new));
+        self
+    }
+
+    /// Somebody on this connection has proven who they are: it is not a stranger's any more.
+    pub fn proven(&self) {
+        if self.newcomer.load().is_some() {
+            self.newcomer.store(None);
         }
     }
 
@@ -130,6 +145,7 @@ impl Setup {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
+        newcomer: Option<Newcomer>,
         number: u64,
         stop: watch::Receiver<bool>,
     ) {
@@ -166,7 +182,7 @@ impl Setup {
             .cloned()
             .map(CertificateDer::into_owned)
             .collect();
-        let connection = Connection::new(peer, certificates);
+        let connection = Connection::new(peer, certificates).with_newcomer(newcomer);
         self.converse(stream, connection, http2, number, stop).await;
     }
 

@@ -253,6 +253,47 @@ async fn more_connections_than_allowed_wait_their_turn() {
 }
 
 #[tokio::test]
+async fn strangers_of_one_address_have_a_share_of_the_places() {
+    // A quarter of 64.
+    let running = start(Limits {
+        connections: 64,
+        ..Limits::default()
+    })
+    .await;
+    let mut strangers = Vec::new();
+    for _ in 0..16 {
+        strangers.push(running.connect().await);
+    }
+    let mut late = running.tcp().await;
+    assert!(closes_within(&mut late, SOON).await);
+    // Another address has a share of its own.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut elsewhere = socket.connect(running.address).await.unwrap();
+    assert!(!closes_within(&mut elsewhere, Duration::from_millis(300)).await);
+    // Whoever proves who they are is no stranger, and leaves a place to the next.
+    let proven = request("GET /proven", &[], "");
+    assert_eq!(ask_on(&mut strangers[0], &proven).await.status, 200);
+    let mut next = running.connect().await;
+    // So is whoever goes.
+    drop(strangers.pop());
+    let get = request("GET /who", &[], "");
+    tokio::time::timeout(SOON, async {
+        loop {
+            let mut tcp = running.tcp().await;
+            if !closes_within(&mut tcp, Duration::from_millis(100)).await {
+                break;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    for stream in [&mut strangers[0], &mut next] {
+        assert_eq!(ask_on(stream, &get).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn many_handshakes_at_once_all_succeed() {
     let running = Arc::new(
         start(Limits {

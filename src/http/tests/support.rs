@@ -138,6 +138,10 @@ async fn who(
     )
 }
 
+async fn proven(Extension(connection): Extension<Arc<Connection>>) {
+    connection.proven();
+}
+
 async fn explode() -> String {
     panic!("{CANARY}")
 }
@@ -163,6 +167,7 @@ pub fn router() -> Router {
     let router = Router::new()
         .route("/who", get(who))
         .route("/deposit", post(deposit))
+        .route("/proven", get(proven))
         .route("/explode", get(explode))
         .route("/slow", get(slow))
         .route("/page", get(page))

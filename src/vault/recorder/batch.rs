@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::denials::Denials;
 use super::head::{self, Log};
 use super::lease::{LEASE_SECS, LeaseError, RENEW_SECS};
 use super::pile::{Pile, outcome_draft, record_intent, refused_row, replayed, tile_row};
@@ -39,6 +40,7 @@ pub(super) struct Writer {
     /// one outcome, so it must not be written twice.
     in_doubt: Option<(i64, Gathered)>,
     recent: Recent,
+    denials: Denials,
     /// How many records are known to be durable.
     durable: i64,
     /// The size of the newest checkpoint that lies outside the database.
@@ -53,6 +55,8 @@ struct Gathered {
     refused: Vec<(&'static str, String)>,
     /// Answers that released nothing, by workload.
     unchanged: BTreeMap<WorkloadId, i64>,
+    /// Refusals that were too many to be recorded one by one.
+    counted: BTreeMap<(PrincipalId, Kind), i64>,
 }
 
 impl Writer {
@@ -73,6 +77,7 @@ impl Writer {
             committing: None,
             in_doubt: None,
             recent: Recent::new(generation),
+            denials: Denials::default(),
             durable,
             outside: Arc::default(),
         }
@@ -126,8 +131,9 @@ impl Writer {
             .transaction(&mut waiting, drafts, &gathered, sign)
             .await
         {
-            Ok(answers) => {
+            Ok(mut answers) => {
                 self.shared.set_writable(true);
+                self.shared.count(std::mem::take(&mut answers.counted));
                 answers.send();
             }
             Err(error) => {
@@ -141,13 +147,21 @@ impl Writer {
     }
 
     /// Takes what is to be recorded and nobody waits for.
-    fn gather(&self, sign: bool) -> Gathered {
-        let minute_is_over = minute(self.parts.clock.now()) != self.last_minute;
+    fn gather(&mut self, sign: bool) -> Gathered {
+        let now = self.parts.clock.now();
+        let minute_is_over = minute(now) != self.last_minute;
+        if minute_is_over {
+            self.denials.shrink(now);
+        }
         Gathered {
             outcomes: self.shared.take_outcomes(),
             refused: self.parts.db.refusals().take(),
             unchanged: match minute_is_over || sign {
                 true => self.shared.take_unchanged(),
+                false => BTreeMap::new(),
+            },
+            counted: match minute_is_over || sign {
+                true => self.shared.take_counted(),
                 false => BTreeMap::new(),
             },
         }
@@ -158,6 +172,7 @@ impl Writer {
         self.shared.put_outcomes_back(gathered.outcomes);
         self.parts.db.refusals().put_back(gathered.refused);
         self.shared.put_unchanged_back(gathered.unchanged);
+        self.shared.count(gathered.counted);
     }
 
     /// Answers everybody after a failure. What the database holds now is not known, so it is read
@@ -254,6 +269,16 @@ impl Writer {
                 ..Draft::of(Kind::ReleaseUnchanged)
             })?;
         }
+        for ((actor, kind), count) in &gathered.counted {
+            pile.push(Draft {
+                actor: Some(*actor),
+                detail: BTreeMap::from([
+                    ("count", Detail::Number(*count)),
+                    ("reason", Detail::Word("too-many")),
+                ]),
+                ..Draft::of(*kind)
+            })?;
+        }
 
         let mut forget = None;
         if !subjects.is_empty() {
@@ -337,7 +362,7 @@ impl Writer {
 
     /// Spends the assertions of those whose decision still stands, and records what they cause.
     async fn spend(
-        &self,
+        &mut self,
         tx: &mut Tx,
         waiting: &mut Waiting,
         generation: i64,
@@ -368,7 +393,8 @@ impl Writer {
             let answer = if !self.stands(&intent) {
                 Err(Refusal::Moved)
             } else if !is_fresh(intent.assertion.is_some()) {
-                pile.push(replayed(PrincipalId::Workload(intent.workload), &intent))?;
+                let replayed = replayed(PrincipalId::Workload(intent.workload), &intent);
+                self.refusal(replayed, pile, answers)?;
                 Err(Refusal::Replayed)
             } else {
                 Ok(record_intent(intent, pile)?)
@@ -383,16 +409,33 @@ impl Writer {
                 Err(Refusal::Moved)
             } else if !is_fresh(note.assertion.is_some()) {
                 if let Some(presented) = note.assertion {
-                    pile.push(presented.replayed)?;
+                    self.refusal(presented.replayed, pile, answers)?;
                 }
                 Err(Refusal::Replayed)
             } else {
                 for draft in note.drafts {
-                    pile.push(draft)?;
+                    self.refusal(draft, pile, answers)?;
                 }
                 Ok(())
             };
             answers.notes.push((note.reply, answer));
+        }
+        Ok(())
+    }
+
+    /// Records a refusal, or counts it when there are too many of this principal. It takes the same
+    /// commit in either case.
+    fn refusal(
+        &mut self,
+        draft: Draft,
+        pile: &mut Pile,
+        answers: &mut Answers,
+    ) -> Result<(), StoreError> {
+        match self.denials.is_too_many(&draft, pile.at) {
+            Some(what) => *answers.counted.entry(what).or_default() += 1,
+            None => {
+                pile.push(draft)?;
+            }
         }
         Ok(())
     }

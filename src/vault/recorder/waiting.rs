@@ -1,8 +1,12 @@
 //! Who waits for a batch, and what they are told.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use super::{AnyChange, Author, ChangeReply, Draft, Intent, Job, Presented, Recorded, Refusal};
+use crate::audit::Kind;
+use crate::model::PrincipalId;
 
 /// An answer, and who waits for it.
 pub(super) type Due<T> = (oneshot::Sender<T>, T);
@@ -13,6 +17,8 @@ pub(super) struct Answers {
     pub intents: Vec<Due<Result<Recorded, Refusal>>>,
     pub notes: Vec<Due<Result<(), Refusal>>>,
     pub changes: Vec<Due<ChangeReply>>,
+    /// Refusals that were counted instead of recorded.
+    pub counted: BTreeMap<(PrincipalId, Kind), i64>,
 }
 
 /// A job's parts that a failure has to answer.
