@@ -19,6 +19,8 @@ mod database;
 mod deployment;
 mod error;
 mod issued;
+#[cfg(test)]
+mod journal;
 mod names;
 mod policy;
 mod portable;

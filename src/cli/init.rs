@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use subtle::ConstantTimeEq as _;
 
 use super::attendant;
 use super::data_lock::{DataLock, private_directory};
@@ -222,7 +223,8 @@ fn access(arguments: &Arguments, environment: &Environment) -> Result<Access, Cl
     if root.passphrase {
         let passphrase = ask_passphrase("New passphrase of the root key: ")?;
         let again = ask_passphrase("The same again: ")?;
-        if passphrase.expose_secret() != again.expose_secret() {
+        let same = passphrase.expose_secret().ct_eq(again.expose_secret());
+        if !bool::from(same) {
             return Err(CliError::local("the two passphrases differ"));
         }
         if passphrase.len() < 12 {

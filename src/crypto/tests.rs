@@ -1,6 +1,8 @@
 //! Sealing as a whole: what opens, and everything that must not.
 
+mod constant_time;
 mod vectors;
+mod wycheproof;
 
 use super::*;
 use crate::model::{CredentialId, EnvironmentId, KekId, RoleId};

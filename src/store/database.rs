@@ -25,6 +25,8 @@ pub struct Database {
     pools: Pools,
     tagger: Arc<dyn Tagger>,
     refusals: Arc<Refusals>,
+    #[cfg(test)]
+    journal: super::journal::Journal,
 }
 
 #[derive(Clone)]
@@ -168,6 +170,8 @@ impl Database {
             pools,
             tagger: Arc::new(NoTagger),
             refusals: Arc::default(),
+            #[cfg(test)]
+            journal: super::journal::Journal::default(),
         }
     }
 
@@ -222,11 +226,21 @@ impl Database {
     }
 
     fn tx(&self, inner: Inner) -> Tx {
+        #[cfg(test)]
+        self.journal.note("begin");
         Tx {
             inner,
             tagger: Arc::clone(&self.tagger),
             refusals: Arc::clone(&self.refusals),
+            #[cfg(test)]
+            journal: self.journal.clone(),
         }
+    }
+
+    /// Where calls of the store are noted.
+    #[cfg(test)]
+    pub(crate) fn journal(&self) -> &super::journal::Journal {
+        &self.journal
     }
 
     /// The clock that all nodes share: PostgreSQL's; `None` where there is one node and its own

@@ -13,6 +13,8 @@ pub struct Tx {
     pub(super) inner: Inner,
     pub(super) tagger: Arc<dyn Tagger>,
     pub(super) refusals: Arc<Refusals>,
+    #[cfg(test)]
+    pub(super) journal: super::journal::Journal,
 }
 
 pub(super) enum Inner {
@@ -23,7 +25,9 @@ pub(super) enum Inner {
 /// Runs the same block against whichever database is open. The block is compiled once for each
 /// concrete connection type, so no generic bounds are needed; `Db` names the database inside it.
 macro_rules! on {
-    ($tx:expr, $conn:ident => $body:expr) => {
+    ($tx:expr, $conn:ident => $body:expr) => {{
+        #[cfg(test)]
+        $tx.journal.note(concat!(file!(), ":", line!()));
         match &mut $tx.inner {
             $crate::store::tx::Inner::Sqlite(tx) => {
                 #[allow(dead_code)]
@@ -38,7 +42,7 @@ macro_rules! on {
                 $body
             }
         }
-    };
+    }};
 }
 pub(super) use on;
 
@@ -48,6 +52,8 @@ impl Tx {
     /// # Errors
     /// The commit failed; after a lost connection its outcome is unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.journal.note("commit");
         match self.inner {
             Inner::Sqlite(tx) => tx.commit().await?,
             Inner::Postgres(tx) => tx.commit().await?,

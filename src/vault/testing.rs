@@ -52,14 +52,24 @@ impl Deployment {
     /// A new deployment with roles `m365-sync` and `other`, environments `production` and `staging`,
     /// and the client `example-realty`.
     pub async fn new() -> Self {
+        Self::on(None).await
+    }
+
+    /// The same on this database, or on SQLite.
+    pub async fn on(database: Option<Database>) -> Self {
         let data = TempDir::new().unwrap();
         std::fs::create_dir(data.path().join("keys")).unwrap();
         let clock = Arc::new(MockClock::at(Timestamp::from_secs(1_800_000_000)));
         let random = SystemRandom::new();
         let (identity, recipient) = Identity::generate();
         let recipients: [Recipient; 1] = [recipient];
-        let database = Database::open_sqlite(&sqlite_path(data.path()), true).await;
-        let database = database.unwrap();
+        let database = match database {
+            Some(database) => database,
+            None => {
+                let path = sqlite_path(data.path());
+                Database::open_sqlite(&path, true).await.unwrap()
+            }
+        };
         let what = Initialise {
             database: &database,
             data: data.path(),

@@ -11,6 +11,7 @@ use crate::random::SystemRandom;
 
 mod claims;
 mod header;
+mod signatures;
 
 const KID: &str = "pkey_01kaqz3m8v7d6k2n4p9r5s1t0x";
 const OWNER: &str = "wkld_01kaqz3m8v7d6k2n4p9r5s1t0x";

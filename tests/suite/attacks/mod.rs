@@ -1,15 +1,18 @@
 //! Known vulnerabilities of others, tried on the running service. `docs/attacks.md` has the table:
 //! a row for each, with the test that tries it, or why it does not apply.
 
+mod audit_log;
 mod floods;
 mod handles;
 mod jwt;
 mod jwt_hmac;
 mod jwt_matrix;
+mod limits;
 mod names;
 mod operations;
 mod replay;
 mod table;
+mod timing;
 mod tls;
 
 use std::io::Write as _;
