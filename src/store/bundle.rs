@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// What a bundle needs to know of one releasable credential, without its ciphertext.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "named like the columns they come from")]
 pub struct BundleEntry {
     pub credential: CredentialId,

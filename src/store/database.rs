@@ -102,7 +102,7 @@ impl Database {
             .pragma("secure_delete", "ON")
             .pragma("temp_store", "MEMORY")
             .pragma("cell_size_check", "ON")
-            // 4 MiB of page cache for each connection.
+            // 4 MiB of page cache for the writer.
             .pragma("cache_size", "-4096");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -119,7 +119,13 @@ impl Database {
             .max_connections(Self::SQLITE_READERS)
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(5))
-            .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
+            .connect_lazy_with(
+                options
+                    .create_if_missing(false)
+                    .pragma("query_only", "ON")
+                    // Less for those who read: what is read often is remembered outside.
+                    .pragma("cache_size", "-2048"),
+            );
         Ok(Self::new(Pools::Sqlite { writer, readers }))
     }
 

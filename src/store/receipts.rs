@@ -1,7 +1,9 @@
 //! Which workload was given which version, and which it runs on.
 
+use std::sync::LazyLock;
+
 use super::error::StoreError;
-use super::tx::{Page, RowsInsert, Tx, on, one};
+use super::tx::{Inner, Page, RowsInsert, Tx, on, one};
 use crate::model::{CredentialId, Timestamp, VersionId, WorkloadId};
 
 /// One delivery, to be added to what is known.
@@ -41,6 +43,15 @@ impl Tx {
             6,
             " ON CONFLICT (workload_id, version_id) DO UPDATE SET last_at = excluded.last_at",
         );
+        let again;
+        let receipts = match self.inner {
+            // One process writes, so rows may be locked in any order.
+            Inner::Sqlite(_) => {
+                again = self.repeat_receipts(receipts).await?;
+                &again[..]
+            }
+            Inner::Postgres(_) => receipts,
+        };
         on!(self, conn => {
             for (sql, chunk) in SQL.chunks::<Db, _>(receipts) {
                 let mut query = sqlx::query::<Db>(sql);
@@ -53,6 +64,40 @@ impl Tx {
             }
         });
         Ok(())
+    }
+
+    /// Gives known receipts of one workload their new last time, many in one statement that names
+    /// each only once: that is what a bundle mostly needs. Returns those that are not known yet, or
+    /// are too few for it.
+    async fn repeat_receipts(&mut self, receipts: &[Receipt]) -> Result<Vec<Receipt>, StoreError> {
+        const MOST: usize = 128;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let places = vec!["?"; MOST].join(",");
+            format!(
+                "UPDATE receipts SET last_at = ? WHERE workload_id = ? AND version_id IN ({places})"
+            )
+        });
+        let mut others = Vec::new();
+        for of_one in receipts.chunk_by(|a, b| a.workload == b.workload && a.at == b.at) {
+            for chunk in of_one.chunks(MOST) {
+                let first = &chunk[0];
+                if chunk.len() == MOST {
+                    let rows = on!(self, conn => {
+                        let mut query = sqlx::query::<Db>(SQL.as_str())
+                            .bind(first.at).bind(first.workload);
+                        for receipt in chunk {
+                            query = query.bind(receipt.version);
+                        }
+                        query.execute(conn).await?.rows_affected()
+                    });
+                    if usize::try_from(rows) == Ok(MOST) {
+                        continue;
+                    }
+                }
+                others.extend_from_slice(chunk);
+            }
+        }
+        Ok(others)
     }
 
     /// Notes that a workload runs on a version now; `false` when it was never given it.

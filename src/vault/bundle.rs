@@ -3,6 +3,8 @@
 //! The same order of steps as for one value: what will be released is found and decided first, every
 //! intent is durable before the first byte, and only then is anything opened, a page at a time.
 
+mod page;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,11 +14,11 @@ use super::caller::Caller;
 use super::error::VaultError;
 use super::form::{Form, Output};
 use super::recorder::{Intent, Item, Refusal};
-use super::release::{Delivery, SealedParts, matches_etag, text_of};
+use super::release::{Delivery, matches_etag, text_of};
 use super::{MOST_TRIES, Vault};
-use crate::model::{ClientId, CredentialId, CredentialKind, RoleId, RoleRef};
+use crate::model::{ClientId, CredentialId, CredentialKind, EnvironmentId, RoleId};
 use crate::secret::Secret;
-use crate::store::{BundleEntry, SealedRow};
+use crate::store::BundleEntry;
 
 /// Which of the caller's credentials; absent means all.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +53,9 @@ pub struct Bundle {
     pub etag: String,
 }
 
+/// How many credentials of a list are read at once. A row of the driver's takes kilobytes.
+const LIST_PAGE: i64 = 250;
+
 /// How many credentials are read, opened and sent at once.
 const PAGE: usize = 128;
 
@@ -79,25 +84,21 @@ impl Vault {
             };
             self.check_form(&caller, form).await?;
             // Load and decide: the first of the caller's roles, by name, that may read it.
-            let mut found: BTreeMap<CredentialId, (BundleEntry, RoleId)> = BTreeMap::new();
-            let mut tx = self.db.read().await?;
-            for role in roles {
-                let mut after = String::new();
-                loop {
-                    let page = tx
-                        .bundle_entries(environment, role.id, &after, 1000)
-                        .await?;
-                    for entry in page.items.into_iter().filter(|entry| filter.matches(entry)) {
-                        found.entry(entry.credential).or_insert((entry, role.id));
-                    }
-                    match page.next {
-                        Some(next) => after = next,
-                        None => break,
+            let mut entries: Vec<(BundleEntry, RoleId)> = Vec::new();
+            if let [role] = roles {
+                let list = self.list(environment, role.id).await?;
+                let wanted = list.iter().filter(|entry| filter.matches(entry));
+                entries.extend(wanted.map(|entry| (*entry, role.id)));
+            } else {
+                let mut found: BTreeMap<CredentialId, (BundleEntry, RoleId)> = BTreeMap::new();
+                for role in roles {
+                    let list = self.list(environment, role.id).await?;
+                    for entry in list.iter().filter(|entry| filter.matches(entry)) {
+                        found.entry(entry.credential).or_insert((*entry, role.id));
                     }
                 }
+                entries.extend(found.into_values());
             }
-            drop(tx);
-            let entries: Vec<(BundleEntry, RoleId)> = found.into_values().collect();
 
             let etag = self.etag_of_bundle(&caller, form, filter, &entries);
             if if_none_match.is_some_and(|header| matches_etag(header, &etag)) {
@@ -141,6 +142,35 @@ impl Vault {
             })));
         }
         Err(VaultError::Unavailable("the policy keeps changing"))
+    }
+
+    /// What a role may get in an environment: remembered, or read a page at a time.
+    async fn list(
+        &self,
+        environment: EnvironmentId,
+        role: RoleId,
+    ) -> Result<Arc<[BundleEntry]>, VaultError> {
+        self.confirm_memory().await?;
+        if let Some(list) = self.memory.list(environment, role) {
+            return Ok(list);
+        }
+        let generation = self.memory.generation();
+        let mut entries: Vec<BundleEntry> = Vec::new();
+        let mut after = String::new();
+        let mut tx = self.db.read().await?;
+        loop {
+            let page = tx
+                .bundle_entries(environment, role, &after, LIST_PAGE)
+                .await?;
+            entries.extend(page.items);
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        let list: Arc<[BundleEntry]> = entries.into();
+        self.memory.keep_list(generation, environment, role, &list);
+        Ok(list)
     }
 
     fn etag_of_bundle(
@@ -202,21 +232,11 @@ impl Bundle {
                         Err(VaultError::Unavailable("changed while it was released"))?;
                     }
                 }
-                let mut rows = vault.read_page(&caller, page).await?;
-                let moved = vault.memory.generation() != decided_at;
-                let mut piece = Vec::with_capacity(PAGE * 1024);
-                for (entry, role) in page {
-                    let rows = rows.remove(&entry.credential);
-                    match vault.open_entry(&caller, entry, *role, rows, moved).await {
-                        Ok(value) => {
-                            if !std::mem::take(&mut first) {
-                                piece.push(b',');
-                            }
-                            piece.extend_from_slice(value.expose_secret());
-                        }
-                        Err(VaultError::Internal(_)) => failed.push(entry.credential),
-                        Err(error) => Err(error)?,
-                    }
+                let opened = vault.open_page(&caller, page, decided_at).await?;
+                let mut piece = opened.entries;
+                failed.extend(opened.failed);
+                if !piece.is_empty() && !std::mem::take(&mut first) {
+                    piece.insert(0, b',');
                 }
                 let piece = output.piece(Secret::new(piece))?;
                 if !piece.is_empty() {
@@ -231,72 +251,5 @@ impl Bundle {
             delivery.sent();
             yield end;
         }
-    }
-}
-
-impl Vault {
-    /// The sealed rows of a page, by credential, as the caller may see them now.
-    async fn read_page(
-        &self,
-        caller: &Caller,
-        page: &[(BundleEntry, RoleId)],
-    ) -> Result<BTreeMap<CredentialId, Vec<SealedRow>>, VaultError> {
-        let (_, environment, roles) = caller.workload()?;
-        let mut rows: BTreeMap<CredentialId, Vec<SealedRow>> = BTreeMap::new();
-        let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
-            return Ok(rows);
-        };
-        let mut tx = self.db.read().await?;
-        for role in roles {
-            if page.iter().all(|(_, wanted)| *wanted != role.id) {
-                continue;
-            }
-            let read = tx.sealed_rows(environment, role.id, first.credential, last.credential);
-            for row in read.await? {
-                rows.entry(row.credential.id).or_default().push(row);
-            }
-        }
-        Ok(rows)
-    }
-
-    async fn open_entry(
-        &self,
-        caller: &Caller,
-        entry: &BundleEntry,
-        role: RoleId,
-        rows: Option<Vec<SealedRow>>,
-        moved: bool,
-    ) -> Result<Secret, VaultError> {
-        let (_, _, roles) = caller.workload()?;
-        let role = roles.iter().find(|known| known.id == role);
-        let role: &RoleRef = role.ok_or(VaultError::Unauthenticated)?;
-        // Only the version that was recorded: one that became active since is the next bundle's.
-        let row = rows
-            .into_iter()
-            .flatten()
-            .find(|row| row.version.id == entry.version);
-        let row = match row {
-            Some(row) => row,
-            // Access may have been taken away, or the version replaced: start again.
-            None if moved => return Err(VaultError::Unavailable("changed while it was released")),
-            None => return Err(VaultError::Internal("a sealed record is incomplete")),
-        };
-        let parts = SealedParts {
-            credential: &row.credential,
-            version: &row.version,
-            payload: &row.payload,
-            wrap: Some((row.kek_id, &row.wrapped)),
-            role: role.id,
-        };
-        let fields = self.open_value(&parts).await?;
-        let environment = caller.environment_name()?;
-        Ok(self.entry(
-            &row.credential,
-            &row.client,
-            &row.version,
-            role,
-            environment,
-            &fields,
-        ))
     }
 }

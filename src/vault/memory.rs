@@ -9,8 +9,8 @@ use arc_swap::ArcSwapOption;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::caller::{KeyName, ResolvedKey};
-use crate::model::{ClientId, CredentialId, EnvironmentId, KekId, RoleId};
-use crate::store::{AuthorityRow, ClientRow, CredentialRow, KekRow, VersionRow};
+use crate::model::{ClientId, CredentialId, EnvironmentId, KekId, RoleId, VersionId};
+use crate::store::{AuthorityRow, BundleEntry, ClientRow, CredentialRow, KekRow, VersionRow};
 
 /// Everything that a release of a credential's active version needs, still sealed.
 pub(super) struct SealedCredential {
@@ -21,9 +21,45 @@ pub(super) struct SealedCredential {
     pub version: VersionRow,
     pub payload: Vec<u8>,
     pub wraps: Vec<(RoleId, KekId, Vec<u8>)>,
+    /// Whether readers and wraps are all that there are, or only those of the roles for which it was
+    /// read as part of a bundle.
+    pub complete: bool,
 }
 
 impl SealedCredential {
+    /// The wrap for a role that may read it.
+    pub fn wrap_for(&self, role: RoleId) -> Option<(KekId, &[u8])> {
+        if !self.readers.contains(&role) {
+            return None;
+        }
+        let wrap = self.wraps.iter().find(|wrap| wrap.0 == role)?;
+        Some((wrap.1, &wrap.2))
+    }
+
+    /// The same, with what another reading knows of other roles.
+    fn joined(&self, other: &Self) -> Self {
+        let mut joined = Self {
+            credential: self.credential.clone(),
+            client: Arc::clone(&self.client),
+            readers: self.readers.clone(),
+            version: self.version.clone(),
+            payload: self.payload.clone(),
+            wraps: self.wraps.clone(),
+            complete: false,
+        };
+        for role in &other.readers {
+            if !joined.readers.contains(role) {
+                joined.readers.push(*role);
+            }
+        }
+        for wrap in &other.wraps {
+            if joined.wraps.iter().all(|known| known.0 != wrap.0) {
+                joined.wraps.push(wrap.clone());
+            }
+        }
+        joined
+    }
+
     /// Where it belongs and which roles may read it.
     pub fn access(&self) -> (EnvironmentId, Vec<RoleId>) {
         (self.credential.environment_id, self.readers.clone())
@@ -41,6 +77,19 @@ impl Weighter<CredentialId, Arc<SealedCredential>> for Bytes {
     }
 }
 
+/// What one role may get in one environment, in the order of credential ids.
+type List = Arc<[BundleEntry]>;
+
+/// Bytes that a list is reckoned to take.
+#[derive(Clone)]
+struct ListBytes;
+
+impl Weighter<(EnvironmentId, RoleId), List> for ListBytes {
+    fn weight(&self, _: &(EnvironmentId, RoleId), value: &List) -> u64 {
+        (size_of_val::<[BundleEntry]>(value) + 128) as u64
+    }
+}
+
 /// The caches of one node.
 pub(super) struct Memory {
     generation: AtomicI64,
@@ -48,6 +97,7 @@ pub(super) struct Memory {
     /// read before a change can be kept after it.
     gate: Mutex<()>,
     credentials: Cache<CredentialId, Arc<SealedCredential>, Bytes>,
+    lists: Cache<(EnvironmentId, RoleId), List, ListBytes>,
     clients: Cache<ClientId, Arc<ClientRow>>,
     keks: Cache<KekId, Arc<KekRow>>,
     keys: Cache<KeyName, Arc<ResolvedKey>>,
@@ -73,11 +123,16 @@ pub(super) const EVERYTHING: &str = "*";
 
 impl Memory {
     pub fn new(bytes: u64, generation: i64) -> Self {
+        // Lists take few bytes for each credential: a quarter is enough for those of all values that
+        // fit beside them.
+        let lists = bytes / 4;
+        let bytes = bytes - lists;
         let entries = usize::try_from(bytes / 1024).unwrap_or(1024).max(16);
         Self {
             generation: AtomicI64::new(generation),
             gate: Mutex::new(()),
             credentials: Cache::with_weighter(entries, bytes, Bytes),
+            lists: Cache::with_weighter(64, lists, ListBytes),
             clients: Cache::new(4096),
             keks: Cache::new(1024),
             keys: Cache::new(8192),
@@ -114,6 +169,8 @@ impl Memory {
         if generation <= self.generation() {
             return;
         }
+        // Whatever changed may have put something into a list or taken it out.
+        self.lists.clear();
         let everything = match subjects {
             None => true,
             Some(subjects) => subjects.iter().any(|subject| subject == EVERYTHING),
@@ -148,6 +205,7 @@ impl Memory {
     /// Forgets everything and goes on from `generation`, which may be lower than the one before.
     pub fn start_again(&self, generation: i64) {
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lists.clear();
         self.credentials.clear();
         self.clients.clear();
         self.keks.clear();
@@ -169,7 +227,62 @@ impl Memory {
     }
 
     pub fn credential(&self, id: CredentialId) -> Option<Arc<SealedCredential>> {
-        self.credentials.get(&id)
+        self.credentials.get(&id).filter(|value| value.complete)
+    }
+
+    /// The same for one role alone, if it belongs to that environment and that version is the active
+    /// one.
+    pub fn credential_for(
+        &self,
+        id: CredentialId,
+        version: VersionId,
+        environment: EnvironmentId,
+        role: RoleId,
+    ) -> Option<Arc<SealedCredential>> {
+        let value = self.credentials.get(&id)?;
+        let fits = value.version.id == version
+            && value.credential.environment_id == environment
+            && value.wrap_for(role).is_some();
+        fits.then_some(value)
+    }
+
+    /// Forgets a credential that did not open, so that it is read anew.
+    pub fn drop_credential(&self, id: CredentialId) {
+        self.credentials.remove(&id);
+    }
+
+    /// Keeps what was read of credentials for one role, beside what is known for others.
+    pub fn keep_for_role(&self, generation: i64, values: &[Arc<SealedCredential>]) {
+        self.keep_if(generation, || {
+            for value in values {
+                let id = value.credential.id;
+                match self.credentials.get(&id) {
+                    Some(known) if known.complete => {}
+                    Some(known) if known.version.id == value.version.id => {
+                        let joined = Arc::new(value.joined(&known));
+                        self.credentials.insert(id, joined);
+                    }
+                    _ => self.credentials.insert(id, Arc::clone(value)),
+                }
+            }
+        });
+    }
+
+    /// What a role may get in an environment.
+    pub fn list(&self, environment: EnvironmentId, role: RoleId) -> Option<List> {
+        self.lists.get(&(environment, role))
+    }
+
+    pub fn keep_list(
+        &self,
+        generation: i64,
+        environment: EnvironmentId,
+        role: RoleId,
+        list: &List,
+    ) {
+        self.keep_if(generation, || {
+            self.lists.insert((environment, role), Arc::clone(list));
+        });
     }
 
     pub fn keep_credential(&self, generation: i64, value: &Arc<SealedCredential>) {

@@ -264,6 +264,7 @@ impl Vault {
             version,
             payload,
             wraps,
+            complete: true,
         });
         if sealed.version.state == VersionState::Active {
             self.memory.keep_credential(generation, &sealed);
@@ -273,8 +274,27 @@ impl Vault {
 
     /// Opens a value: KEK, DEK, payload. A row that does not open is an alarm.
     pub(super) async fn open_value(&self, sealed: &SealedParts<'_>) -> Result<Secret, VaultError> {
-        let opened = self.try_open_value(sealed).await;
+        let kek = match sealed.wrap {
+            Some((kek, _)) => self.kek(kek, sealed.credential, sealed.role).await,
+            None => Err(VaultError::Internal("no wrapped key for this role")),
+        };
+        self.open_with(kek.as_deref(), sealed)
+    }
+
+    /// The same with the KEK at hand, or the reason why it is not.
+    pub(super) fn open_with(
+        &self,
+        kek: Result<&Kek, &VaultError>,
+        sealed: &SealedParts<'_>,
+    ) -> Result<Secret, VaultError> {
+        let opened = match kek {
+            Ok(kek) => self.try_open_value(kek, sealed),
+            Err(VaultError::Internal(what)) => Err(VaultError::Internal(what)),
+            Err(VaultError::Unavailable(what)) => Err(VaultError::Unavailable(what)),
+            Err(_) => Err(VaultError::Internal("a KEK could not be opened")),
+        };
         if let Err(VaultError::Internal(_)) = &opened {
+            self.memory.drop_credential(sealed.credential.id);
             metrics::counter!("strongroom_unopenable_total").increment(1);
             tracing::error!(
                 credential = %sealed.credential.id, version = sealed.version.number,
@@ -284,15 +304,14 @@ impl Vault {
         opened
     }
 
-    async fn try_open_value(&self, sealed: &SealedParts<'_>) -> Result<Secret, VaultError> {
-        let (kek_id, wrapped) = sealed
+    fn try_open_value(&self, kek: &Kek, sealed: &SealedParts<'_>) -> Result<Secret, VaultError> {
+        let (_, wrapped) = sealed
             .wrap
             .ok_or(VaultError::Internal("no wrapped key for this role"))?;
-        let kek = self.kek(kek_id, sealed.credential, sealed.role).await?;
         let number = u64::try_from(sealed.version.number).unwrap_or(0);
         let dek = self
             .keyring
-            .unwrap_dek(&kek, sealed.credential.id, number, wrapped)?;
+            .unwrap_dek(kek, sealed.credential.id, number, wrapped)?;
         let payload = PayloadRef {
             environment: sealed.credential.environment_id,
             credential: sealed.credential.id,

@@ -1,6 +1,7 @@
 //! The vault as a whole, on a real database.
 
 mod age_output;
+mod bundle;
 mod forged;
 mod issued;
 mod principals;

@@ -1,6 +1,6 @@
 //! One transaction of the writer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -207,7 +207,7 @@ impl Writer {
         let mut pile = Pile {
             rows: Vec::new(),
             tiles: Vec::new(),
-            receipts: HashMap::new(),
+            receipts: Vec::new(),
             log,
             at,
             intents: 0,
@@ -233,9 +233,10 @@ impl Writer {
         }
         self.spend(&mut tx, waiting, generation, &mut pile, &mut answers)
             .await?;
-        let mut receipts: Vec<Receipt> = std::mem::take(&mut pile.receipts).into_values().collect();
+        let mut receipts: Vec<Receipt> = std::mem::take(&mut pile.receipts);
         // In one order on every node, so that two of them cannot wait for each other's rows.
         receipts.sort_unstable_by_key(|receipt| (receipt.workload, receipt.version));
+        receipts.dedup_by_key(|receipt| (receipt.workload, receipt.version));
         tx.record_receipts(&receipts).await?;
         for (run, author, reply) in waiting.changes.drain(..) {
             if author.is_some_and(|author| moved(&author, &self.recent, &subjects)) {

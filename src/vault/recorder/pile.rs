@@ -1,13 +1,13 @@
 //! The records and receipts of a batch, as they pile up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::head::Log;
 use super::{Draft, Intent, Item, Recorded};
 use crate::audit::record::{ABORTED, SENT};
 use crate::audit::tiles::Tile;
 use crate::audit::{self, Detail, Kind, Record, SeqRanges, Subject};
-use crate::model::{PrincipalId, Timestamp, VersionId, WorkloadId};
+use crate::model::{PrincipalId, Timestamp};
 use crate::store::{NewAuditRow, Receipt, StoreError, TileRow};
 
 /// The records and receipts of a batch as they pile up.
@@ -15,7 +15,8 @@ pub(super) struct Pile {
     pub rows: Vec<NewAuditRow>,
     /// Subtrees of the log's tree that these records complete.
     pub tiles: Vec<Tile>,
-    pub receipts: HashMap<(WorkloadId, VersionId), Receipt>,
+    /// One pair of workload and version may be there several times.
+    pub receipts: Vec<Receipt>,
     pub log: Log,
     pub at: Timestamp,
     pub intents: u64,
@@ -101,15 +102,13 @@ pub(super) fn record_intent(intent: Intent, pile: &mut Pile) -> Result<Recorded,
         })?);
         pile.intents += 1;
         for item in items {
-            let receipt = Receipt {
+            pile.receipts.push(Receipt {
                 workload: intent.workload,
                 version: item.version,
                 credential: item.credential,
                 number: item.number,
                 at: pile.at,
-            };
-            pile.receipts
-                .insert((intent.workload, item.version), receipt);
+            });
         }
     }
     Ok(Recorded { seqs })

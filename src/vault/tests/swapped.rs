@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use crate::vault::testing::{Deployment, Server};
 use crate::vault::{BundleAnswer, BundleFilter, Form, VaultError};
 
-async fn bundle(it: &Deployment, server: &Server) -> serde_json::Value {
+pub(super) async fn bundle(it: &Deployment, server: &Server) -> serde_json::Value {
     let caller = it.call(server).await;
     let filter = BundleFilter::default();
     let answer = it
