@@ -46,7 +46,15 @@ pub fn write(directory: &Path) -> Result<(), String> {
 /// # Errors
 /// A file is missing or unreadable.
 pub fn caller(directory: &Path) -> Result<Arc<ClientConfig>, String> {
-    let (chain, key) = identity(directory, "worker")?;
+    caller_named(directory, "worker")
+}
+
+/// The same with another certificate of `directory`.
+///
+/// # Errors
+/// A file is missing or unreadable.
+pub fn caller_named(directory: &Path, name: &str) -> Result<Arc<ClientConfig>, String> {
+    let (chain, key) = identity(directory, name)?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?

@@ -191,13 +191,19 @@ async fn drive(
     Ok((all, latencies))
 }
 
-struct Connection {
+/// An open connection.
+pub struct Connection {
     stream: TlsStream<TcpStream>,
-    received: Vec<u8>,
+    /// The answer that was read last.
+    pub received: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(peer: &Peer) -> Result<Self, String> {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn open(peer: &Peer) -> Result<Self, String> {
         let stream = TcpStream::connect(peer.address)
             .await
             .map_err(|error| format!("no connection: {error}"))?;
@@ -215,7 +221,10 @@ impl Connection {
     }
 
     /// Sends and reads until the answer's end. The answer stays in `received`.
-    async fn exchange(&mut self, request: &[u8]) -> Result<(Head, usize), String> {
+    ///
+    /// # Errors
+    /// The connection broke, or what came is no answer.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<(Head, usize), String> {
         let lost = |error| format!("a connection broke: {error}");
         self.stream.write_all(request).await.map_err(lost)?;
         self.stream.flush().await.map_err(lost)?;

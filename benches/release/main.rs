@@ -12,6 +12,7 @@ mod load;
 mod machine;
 mod measure;
 mod micro;
+mod open;
 mod options;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;

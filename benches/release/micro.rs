@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    hint::black_box,
     path::Path,
     process,
     time::{Duration, Instant},
@@ -11,16 +10,12 @@ use std::{
 use strongroom::{
     audit::{Kind, Record, leaf_hash},
     clock::{Clock as _, SystemClock},
-    crypto::{KekRef, Keyring, KeyringLimits, PayloadRef, RootKey},
-    model::{
-        CredentialId, EnvironmentId, KekId, KeyId, PrincipalId, RequestId, RoleId, VersionId,
-        WorkloadId,
-    },
+    model::{CredentialId, KeyId, PrincipalId, RequestId, WorkloadId},
     random::SystemRandom,
-    secret::{Secret, SecretKey},
     store::{AuditLogRow, Database, NewAuditRow},
 };
 
+use crate::open::{self, VALUE_BYTES, per_call, plain};
 use crate::process::processor_time;
 
 /// How many records one durable commit has here.
@@ -28,9 +23,6 @@ const BATCH: i64 = 32;
 
 /// How many commits are measured.
 const COMMITS: i64 = 1_000;
-
-/// About as long as a Microsoft 365 credential.
-const VALUE_BYTES: usize = 300;
 
 /// A table of the parts, in Markdown.
 ///
@@ -42,36 +34,8 @@ pub async fn table(directory: &Path) -> Result<String, String> {
     let now = clock.now();
     let failed = |what: &'static str| move || format!("{what} failed");
 
-    // As a release opens a value: the DEK from its wrap, then the payload with it.
-    let kek = KekRef {
-        id: plain(KekId::generate(now, &random))?,
-        generation: 1,
-        environment: plain(EnvironmentId::generate(now, &random))?,
-        role: plain(RoleId::generate(now, &random))?,
-    };
+    let open = open::value()?;
     let credential = plain(CredentialId::generate(now, &random))?;
-    let payload = PayloadRef {
-        environment: kek.environment,
-        credential,
-        version: 1,
-        version_id: plain(VersionId::generate(now, &random))?,
-    };
-    let root = plain(RootKey::generate("dev-bench", 1, &random))?;
-    let keyring = Keyring::new(root, KeyringLimits::default());
-    let wrapped_kek = plain(keyring.create_kek(kek, &random))?;
-    let kek = keyring
-        .kek(kek, now, || Ok::<_, std::convert::Infallible>(wrapped_kek))
-        .map_err(|_| failed("opening a KEK")())?;
-    let dek = plain(SecretKey::generate(&random))?;
-    let wrapped = plain(keyring.wrap_dek(&kek, credential, 1, &dek, &random))?;
-    let value = Secret::new(vec![b'x'; VALUE_BYTES]);
-    let sealed = plain(keyring.seal_payload(&dek, payload, &value, &random))?;
-    let open = per_call(10_000, || {
-        let dek = keyring.unwrap_dek(&kek, credential, 1, &wrapped).ok()?;
-        keyring.open_payload(&dek, payload, &sealed).ok()
-    })
-    .ok_or_else(failed("opening a value"))?;
-
     let record = Record {
         at: now,
         kind: Kind::ReleaseIntent,
@@ -160,22 +124,6 @@ async fn commits(directory: &Path, record: &Record, bytes: &[u8]) -> Result<Shar
     })
 }
 
-/// The mean time of a call, the first tenth left out; nothing when one failed.
-fn per_call<T>(calls: u32, mut call: impl FnMut() -> Option<T>) -> Option<Duration> {
-    for _ in 0..calls / 10 {
-        black_box(call()?);
-    }
-    let begin = Instant::now();
-    for _ in 0..calls {
-        black_box(call()?);
-    }
-    Some(begin.elapsed() / calls)
-}
-
 fn microseconds(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64() * 1e6)
-}
-
-fn plain<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, String> {
-    result.map_err(|error| error.to_string())
 }

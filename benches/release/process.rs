@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How long one unit of the times in /proc is. Linux shows them in hundredths of a second on all
@@ -175,6 +175,24 @@ impl Server {
     /// Its number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// It cannot be told to, or ends badly.
+    #[allow(dead_code, reason = "one of the benches starts its server once")]
+    pub fn stop(mut self) -> Result<(), String> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let told = id.map(|id| kill_process(id, Signal::TERM));
+        if !matches!(told, Some(Ok(()))) {
+            return Err("a server cannot be told to stop".into());
+        }
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("a server ended with {status}")),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Whether it has ended.
