@@ -112,7 +112,7 @@ impl Vault {
                 .filter(|task| task.1 == role && task.2.is_none())
                 .map(|task| task.0);
             let first = missing.next()?;
-            Some((first, missing.last().unwrap_or(first)))
+            Some((first, missing.next_back().unwrap_or(first)))
         };
         for role in roles {
             let Some((first, last)) = missing(&tasks, role.id) else {
