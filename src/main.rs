@@ -19,5 +19,6 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
     }
+    strongroom::telemetry::hide_what_panics_say();
     ExitCode::from(strongroom::cli::run(arguments, std::env::vars_os()))
 }

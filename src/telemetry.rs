@@ -48,7 +48,13 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Sets up the log of the process and the hook that logs panics.
+/// From now on a panic is reported by its place alone. For every command, and before it reads anything:
+/// those that handle values on the worker have no log.
+pub fn hide_what_panics_say() {
+    std::panic::set_hook(Box::new(report_panic));
+}
+
+/// Sets up the log of the process.
 ///
 /// `filter` is in the form that the variable `RUST_LOG` has in other programs.
 ///
@@ -75,7 +81,6 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
         .with(lines)
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
-    std::panic::set_hook(Box::new(report_panic));
     Ok(())
 }
 

@@ -147,6 +147,11 @@ impl Postgres {
         self.control(&["start", "-w", "-t", "60"])
     }
 
+    /// Where it keeps everything.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// What the server logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()

@@ -15,7 +15,7 @@ mod table;
 mod timing;
 mod tls;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -73,6 +73,11 @@ impl Stranger {
     }
 
     pub fn send(&mut self, request: &Request) -> Response {
+        self.try_send(request).expect("an answer")
+    }
+
+    /// The same where the answer may be that the connection is closed.
+    pub fn try_send(&mut self, request: &Request) -> io::Result<Response> {
         const MOST: u32 = 40;
         let open = match self.connection.take() {
             Some((connection, used)) if used < MOST => (connection, used),
@@ -82,10 +87,10 @@ impl Stranger {
             }
         };
         let (mut connection, used) = open;
-        let answer = connection.send(request).expect("an answer");
+        let answer = connection.send(request)?;
         self.connection = Some((connection, used + 1));
         self.sent += 1;
-        answer
+        Ok(answer)
     }
 
     /// What this token is good for, asked of `target`.

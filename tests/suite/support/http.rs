@@ -123,7 +123,7 @@ impl Request {
         self
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = format!(
             "{} {} HTTP/1.1\r\nhost: localhost\r\n",
             self.method, self.target

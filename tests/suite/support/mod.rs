@@ -3,11 +3,13 @@
 pub mod api;
 pub mod backend;
 pub mod cli;
+pub mod figures;
 pub mod http;
 pub mod json;
 pub mod proof;
 pub mod service;
 pub mod sql;
+pub mod tour;
 pub mod wait;
 
 pub use api::Admin;
