@@ -15,6 +15,7 @@ mod consistency;
 mod crash;
 mod deploy;
 mod doctor;
+mod documents;
 mod faults;
 mod first_minutes;
 mod hang_up;
