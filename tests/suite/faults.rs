@@ -13,7 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::audit::{export, public_key, records, verify};
+use crate::support::figures::note;
 use crate::support::http::Response;
+use crate::support::shim::{Disk, Fault};
 use crate::support::sql::{postgres_each, while_sqlite_is_locked};
 use crate::support::{Admin, Backend, Request, Service, pause, until};
 
@@ -115,6 +117,33 @@ fn a_full_disk_refuses_and_recovers() {
     });
     disk.empty();
     recovers(&service, 20);
+}
+
+/// The same in the middle of a load, on a disk that anybody may fill.
+#[test]
+fn a_disk_that_fills_up_under_a_load() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut service = Service::dev_stopped(&Backend::Sqlite, home.path(), &[]);
+    let disk = Disk::below(&mut service);
+    service.start();
+    let (released, refused) = under_load(&service, |count| {
+        for call in [1, 5, 12] {
+            let before = count();
+            until("releases", 30, || (count() > before + 20).then_some(()));
+            disk.fails(Fault::Full, call);
+            until_refused(&service, 20);
+            until("that it says so", 10, || {
+                (!service.is_ready()).then_some(())
+            });
+            disk.works();
+            note("faults of a disk", 1);
+        }
+        let before = count();
+        until("releases", 30, || (count() > before + 20).then_some(()));
+    });
+    assert!(refused > 0);
+    recovers(&service, 20);
+    all_recorded(&service, &released);
 }
 
 /// Longer than an answer may take: five seconds for a connection to the database, ten for the rest.

@@ -8,7 +8,7 @@ use super::marks::Search;
 use super::values::Numbers;
 use crate::attacks::Stranger;
 use crate::support::http::{Client, Connection};
-use crate::support::tour::{Lap, Operation, STEPS, no_route_is_missing, operations};
+use crate::support::tour::{Lap, Operation, STEPS, is_shown, no_route_is_missing, operations};
 use crate::support::{Request, Response, Service};
 
 /// A name that is no secret, in front of other names: it is in the database.
@@ -24,6 +24,11 @@ pub fn every_route_goes_well(service: &Service, search: &Search, numbers: &mut N
         let answer = lap.take_alone(step, service);
         if !step.operation.starts_with("GET /release") {
             search.none_in(step.operation, &whole(&answer));
+        }
+        if let Some(shows) = step.shows {
+            let shown = service.client("operator").get(&lap.path(shows));
+            let (name, text) = (step.operation, shown.text());
+            assert!(is_shown(&answer, &shown), "{name} is not shown: {text}");
         }
     }
     let reads = operations.iter().filter(|one| one.method == "GET");

@@ -8,6 +8,7 @@ pub mod http;
 pub mod json;
 pub mod proof;
 pub mod service;
+pub mod shim;
 pub mod sql;
 pub mod tour;
 pub mod wait;

@@ -58,6 +58,8 @@ pub struct Service {
     /// Where `ca.pem` and the demonstration's files lie.
     files: PathBuf,
     kind: Kind,
+    /// Variables that it is started with.
+    variables: Vec<(&'static str, PathBuf)>,
     child: Option<Child>,
     address: SocketAddr,
     status: SocketAddr,
@@ -124,6 +126,7 @@ impl Service {
             home: home.to_owned(),
             files,
             kind,
+            variables: Vec::new(),
             child: None,
             address: nowhere,
             status: nowhere,
@@ -148,7 +151,13 @@ impl Service {
                 command.arg("serve").arg("--config").arg(config)
             }
         };
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// A variable for its next starts.
+    pub fn set(&mut self, name: &'static str, value: &Path) {
+        self.variables.push((name, value.to_owned()));
     }
 
     /// Starts it and waits until it is ready.
@@ -159,8 +168,14 @@ impl Service {
         }
     }
 
-    /// Starts it and waits until it is ready or has ended.
-    pub fn try_start(&mut self) -> Result<(), String> {
+    /// Starts it and kills it this long afterwards, ready or not.
+    pub fn start_and_kill(&mut self, after: Duration) {
+        self.spawn();
+        std::thread::sleep(after);
+        self.kill();
+    }
+
+    fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let out = self.log_file("stdout");
@@ -176,6 +191,11 @@ impl Service {
         // SAFETY: one system call between fork and exec, and no memory is allocated.
         unsafe { command.pre_exec(die) };
         self.child = Some(command.spawn().expect("the program"));
+    }
+
+    /// Starts it and waits until it is ready or has ended.
+    pub fn try_start(&mut self) -> Result<(), String> {
+        self.spawn();
         let end = Instant::now() + Duration::from_secs(START);
         loop {
             if let Some(status) = self.poll() {

@@ -204,7 +204,7 @@ pub const STEPS: &[Step] = &[
     step("POST /workloads/{workload}/disable").of(WORKLOAD),
     step("POST /workloads/{workload}/enable").of(WORKLOAD),
     step("DELETE /workloads/{workload}/keys/{key}").shows("/workloads/{workload}/keys/{key}"),
-    step("POST /operators").body(|_| json!({"name": "Bob", "role": "support"}))
+    step("POST /operators").body(|lap| json!({"name": lap.name, "role": "support"}))
         .keeps("operator", "/id").shows(OPERATOR),
     step("PATCH /operators/{operator}").body(|_| json!({"role": "auditor"})).of(OPERATOR),
     step("POST /operators/{operator}/keys").body(csr).keeps("key", "/id").shows(OPERATOR),
@@ -244,7 +244,16 @@ impl Lap {
         self.ids[name].parse().expect("a number")
     }
 
-    /// A path with the ids of this lap in place of its parameters.
+    /// A path with the ids of this lap in place of its parameters; none when one is not known yet.
+    pub fn known_path(&self, template: &str) -> Option<String> {
+        let unknown = |part: &str| {
+            let name = part.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+            name.is_some_and(|name| !self.ids.contains_key(name))
+        };
+        (!template.split('/').any(unknown)).then(|| self.path(template))
+    }
+
+    /// The same where all are known.
     pub fn path(&self, template: &str) -> String {
         let mut path = "/api/v1".to_owned();
         for part in template.split('/').skip(1) {
@@ -348,6 +357,34 @@ pub fn who(service: &Service, who: Who) -> Client {
         Who::Operator => "operator",
         Who::Worker => "worker",
     })
+}
+
+/// Whether what was answered to a change is to be seen in what is shown afterwards.
+pub fn is_shown(answer: &Response, shown: &Response) -> bool {
+    let wanted = serde_json::from_slice::<Value>(&answer.body);
+    match wanted {
+        Ok(wanted) if wanted["id"].is_string() => {
+            shown.status == 200 && holds(&shown.json(), &wanted)
+        }
+        // A file, or nothing.
+        _ => true,
+    }
+}
+
+/// Whether `wanted` is this or within it: whatever both say is the same. The answer to a creation says
+/// more than is shown later, and that to a change may leave out what it did not change.
+fn holds(shown: &Value, wanted: &Value) -> bool {
+    match shown {
+        Value::Object(fields) => {
+            let same = |(name, value): (&String, &Value)| {
+                wanted.get(name).is_none_or(|wanted| wanted == value)
+            };
+            (fields.get("id") == wanted.get("id") && fields.iter().all(same))
+                || fields.values().any(|inner| holds(inner, wanted))
+        }
+        Value::Array(items) => items.iter().any(|inner| holds(inner, wanted)),
+        _ => false,
+    }
 }
 
 /// Fails for an operation that changes or releases something and that no step takes.
