@@ -50,6 +50,8 @@ pub struct Inspected {
     pub without_expiry: i64,
     /// Those of them whose date has passed.
     pub expired: i64,
+    /// The moment whose state the newest backup holds that was taken to its end.
+    pub newest_backup: Option<Timestamp>,
     /// Rows that the service did not write.
     pub refused: Vec<(&'static str, String)>,
 }
@@ -129,6 +131,7 @@ pub async fn inspect(what: Inspect<'_>, now: Timestamp) -> Result<Inspected, Ope
         active: tx.count_active_versions().await?,
         without_expiry: tx.count_active_versions_without_expiry().await?,
         expired: tx.count_active_versions_until(now).await?,
+        newest_backup: newest_backup(&mut tx).await?,
         refused: Vec::new(),
     };
     drop(tx);
@@ -153,6 +156,19 @@ async fn tech_ops(tx: &mut Tx) -> Result<usize, StoreError> {
         match page.next {
             Some(next) => after = next,
             None => return Ok(count),
+        }
+    }
+}
+
+async fn newest_backup(tx: &mut Tx) -> Result<Option<Timestamp>, StoreError> {
+    let (mut newest, mut after) = (None, String::new());
+    loop {
+        let page = tx.backups(&after, PAGE).await?;
+        let finished = page.items.iter().filter(|row| row.finished_at.is_some());
+        newest = newest.max(finished.map(|row| row.taken_at).max());
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(newest),
         }
     }
 }

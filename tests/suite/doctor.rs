@@ -491,6 +491,12 @@ fn doctor_looks_beside_a_running_service(backend: Backend) {
     assert_eq!(ended.code, 0, "{answer:#}");
     finds(&answer, "service", "ok", "ready");
     finds(&answer, "audit-log", "ok", "fits");
+    finds(&answer, "backups", "warning", "no backup was ever");
+    let (_, recipient) = Identity::generate();
+    let recipient = recipient.to_text().expect("a recipient");
+    crate::backup::take(&service, "taken.backup", &recipient);
+    let answer = doctor_on(&deployment.config(), &["--online"], &variables).json();
+    finds(&answer, "backups", "ok", "0 days old");
     // It took no lock and no lease: the service goes on writing.
     Admin::of(&service).role("sync");
     assert!(service.is_ready());

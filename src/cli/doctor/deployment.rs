@@ -14,6 +14,9 @@ const SOME_SKEW: i64 = 1_000_000;
 
 const DAY: i64 = 24 * 60 * 60;
 
+/// A backup that is older than this many days is worth a look.
+const MOST_DAYS: i64 = 7;
+
 /// Looks at the database, and at the deployment in it as far as it opens.
 pub(super) async fn check(
     config: &Config,
@@ -265,11 +268,36 @@ fn said(seen: &Inspected, now: Timestamp, findings: &mut Findings) {
             format!("{} active credentials, none past its date", seen.active),
         );
     }
+    backups(seen.newest_backup, now, findings);
     for (table, row) in &seen.refused {
         findings.problem(
             "registry",
             format!("a row of {table} was not written by the service: {row}"),
             "somebody wrote the database: treat it as a break-in",
+        );
+    }
+}
+
+fn backups(newest: Option<Timestamp>, now: Timestamp, findings: &mut Findings) {
+    const CHECK: &str = "backups";
+    let Some(newest) = newest else {
+        return findings.warning(
+            CHECK,
+            "no backup was ever taken to its end",
+            "strongroom backup create, to a recovery identity, and verify it on another machine",
+        );
+    };
+    let days = (now.secs() - newest.secs()).div_euclid(DAY);
+    if days > MOST_DAYS {
+        findings.warning(
+            CHECK,
+            format!("the newest backup is {days} days old"),
+            "strongroom backup create: what came since would be lost with the database",
+        );
+    } else {
+        findings.ok(
+            CHECK,
+            format!("the newest backup is {days} days old; where it lies is not known here"),
         );
     }
 }
@@ -334,6 +362,32 @@ fn authority_end(authority: &AuthorityFacts, now: Timestamp, findings: &mut Find
                 format!("a revocation list of {name} ends in {left} days"),
                 "import the newest list",
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table::{Format, Output};
+    use crate::cli::testing::Printed;
+
+    #[test]
+    fn a_backup_is_old_after_a_week() {
+        let now = Timestamp::from_secs(2_000_000_000);
+        for (newest, level) in [
+            (None, "warning"),
+            (Some(0), "ok"),
+            (Some(8 * DAY - 1), "ok"),
+            (Some(8 * DAY), "warning"),
+        ] {
+            let mut findings = Findings::default();
+            let newest = newest.map(|ago| Timestamp::from_secs(now.secs() - ago));
+            backups(newest, now, &mut findings);
+            let printed = Printed::default();
+            let _ = findings.report(&mut Output::new(Format::Json, Box::new(printed.clone())));
+            let text = printed.text();
+            assert!(text.contains(&format!("\"{level}\"")), "{newest:?}: {text}");
         }
     }
 }

@@ -336,6 +336,24 @@ fn every_option_in_the_documents_exists() {
 }
 
 #[test]
+fn what_the_units_start_can_be_typed() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let mut tried = 0;
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "service") {
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                for words in split(line.strip_prefix("ExecStart=").unwrap_or_default()) {
+                    takes(&words, false).unwrap();
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried >= 2, "only {tried} units were found");
+}
+
+#[test]
 fn the_examples_in_the_help_can_be_typed() {
     fn collect(command: &clap::Command, found: &mut Vec<String>) {
         let help = [command.get_after_help(), command.get_after_long_help()];
