@@ -45,6 +45,8 @@ pub struct Config {
     pub status: StatusConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// How long certificates live.
+    pub certificates: CertificatesConfig,
     /// Bounds of what one process takes on.
     pub limits: LimitsConfig,
     /// How backups are taken.
@@ -114,6 +116,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// How long the certificates live that enrolment and renewal give, in hours.
+#[derive(Clone, Copy, Debug)]
+pub struct CertificatesConfig {
+    /// Those of workloads.
+    pub workload_hours: u16,
+    /// Those of operators.
+    pub operator_hours: u16,
 }
 
 /// Bounds of what one process takes on.
@@ -288,6 +299,10 @@ impl Settings {
                         .map(|_| found.text.to_string())
                         .map_err(|_| "must be log directives such as info,strongroom::http=debug")
                 })?,
+            },
+            certificates: CertificatesConfig {
+                workload_hours: self.or("certificates.workload_hours", "168", Found::hours)?,
+                operator_hours: self.or("certificates.operator_hours", "720", Found::hours)?,
             },
             limits: LimitsConfig {
                 connections: self.or("limits.connections", "10000", |found| {

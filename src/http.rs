@@ -7,6 +7,7 @@ mod accept;
 mod api;
 mod authenticate;
 mod described;
+pub mod enrol;
 pub mod extract;
 pub mod limits;
 mod meter;

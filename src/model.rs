@@ -17,8 +17,8 @@ pub use credential::{
     VersionStateError,
 };
 pub use ids::{
-    AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnvironmentId, IdError, KekId, KeyId,
-    OperatorId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
+    AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnrolmentTokenId, EnvironmentId,
+    IdError, KekId, KeyId, OperatorId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
 };
 pub use names::{DisplayName, EmailAddress, NameError, Slug};
 pub use principal::{

@@ -9,6 +9,6 @@ mod keys;
 
 pub use authority::{
     IssuedCertificate, Issuer, NewAuthority, PkiError, RequestError, ServerName, create_authority,
-    read_request,
+    read_own_request, read_request,
 };
 pub use keys::{Ed25519Key, P256Key, tls_key};

@@ -17,6 +17,7 @@ mod clients;
 mod credentials;
 mod database;
 mod deployment;
+mod enrolment;
 mod error;
 mod issued;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use clients::{ClientRow, ContactRole, ContactRow};
 pub use credentials::{CredentialFilter, CredentialRow};
 pub use database::{Database, OpenError, Schema, ServerFacts, sqlite_path};
 pub use deployment::{DeploymentRow, RootKeyRow, ServiceKeyRow};
+pub use enrolment::EnrolmentTokenRow;
 pub use error::StoreError;
 pub use issued::{IssuedRow, OwnListRow, RevocationReason};
 pub use names::{EnvironmentRow, RoleRow};

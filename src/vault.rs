@@ -12,6 +12,7 @@ mod caller;
 mod clients;
 mod consistency;
 mod credentials;
+mod enrolment;
 mod error;
 mod form;
 mod holds;
@@ -28,6 +29,7 @@ mod recipients;
 mod recorder;
 mod recover;
 mod release;
+mod renewal;
 mod server_certificate;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -44,6 +46,7 @@ pub use caller::{Caller, KeyName, ResolvedKey};
 pub use clients::*;
 pub use consistency::Consistency;
 pub use credentials::*;
+pub use enrolment::*;
 pub use error::{FieldError, VaultError};
 pub use form::Form;
 pub use holds::*;
@@ -58,6 +61,7 @@ pub use principal_keys::*;
 pub use recipients::*;
 pub use recorder::LeaseError;
 pub use release::{Delivery, ReleaseAnswer};
+pub use renewal::Renew;
 pub use server_certificate::ServerCertificate;
 pub use versions::*;
 pub use workloads::*;
@@ -98,6 +102,7 @@ pub struct Vault {
     /// Where root key files and the newest checkpoint lie, if anywhere.
     data: Option<PathBuf>,
     backups: BackupSettings,
+    lifetimes: CertificateLifetimes,
     /// What the background watch of the database found last.
     reachable: AtomicBool,
     /// How far this node's clock is from the shared one, in microseconds.

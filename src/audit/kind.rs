@@ -102,6 +102,14 @@ kinds! {
     KeyRegistered = "key.registered",
     /// A principal's key was revoked.
     KeyRevoked = "key.revoked",
+    /// A certificate was issued anew for a key that had one.
+    KeyRenewed = "key.renewed",
+    /// A one-time token for enrolment was made.
+    EnrolmentTokenIssued = "enrolment-token.issued",
+    /// A token for enrolment was revoked, by hand or by a newer one.
+    EnrolmentTokenRevoked = "enrolment-token.revoked",
+    /// A token for enrolment was used: its holder has a key and a certificate.
+    EnrolmentTokenUsed = "enrolment-token.used",
     /// A certificate authority was added.
     AuthorityAdded = "authority.added",
     /// A certificate authority was removed.

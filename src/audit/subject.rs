@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::record::RecordError;
 use crate::model::{
-    AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnvironmentId, KekId, KeyId,
-    OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
+    AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnrolmentTokenId, EnvironmentId,
+    KekId, KeyId, OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
 };
 
 macro_rules! subjects {
@@ -72,6 +72,8 @@ subjects! {
     Operator(OperatorId),
     /// A key of a principal.
     Key(KeyId),
+    /// A one-time token for enrolment.
+    EnrolmentToken(EnrolmentTokenId),
     /// A certificate authority.
     Authority(AuthorityId),
     /// A key-encryption key.

@@ -23,7 +23,7 @@ use crate::random::{Random, SystemRandom};
 use crate::secret::Secret;
 use crate::store::{Database, sqlite_path};
 use crate::telemetry;
-use crate::vault::{BackupSettings, Initialise, Open, Vault, initialise};
+use crate::vault::{BackupSettings, CertificateLifetimes, Initialise, Open, Vault, initialise};
 
 /// Where and what.
 #[derive(Args, Debug)]
@@ -180,6 +180,7 @@ async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>
         identities,
         cache_bytes: 32 * 1024 * 1024,
         backups: BackupSettings::default(),
+        lifetimes: CertificateLifetimes::default(),
         clock: Arc::new(clock),
         random: Arc::new(random),
         on_fatal: Arc::new(on_fatal),

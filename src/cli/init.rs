@@ -25,7 +25,8 @@ use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::sqlite_path;
 use crate::vault::{
-    BackupSettings, Bootstrapped, FirstKey, Initialise, Open, Vault, VaultError, initialise,
+    BackupSettings, Bootstrapped, CertificateLifetimes, FirstKey, Initialise, Open, Vault,
+    VaultError, initialise,
 };
 
 /// What the new deployment is.
@@ -350,6 +351,7 @@ async fn make(
         identities: access.identities,
         cache_bytes: 1024 * 1024,
         backups: BackupSettings::default(),
+        lifetimes: CertificateLifetimes::default(),
         clock: Arc::new(clock),
         random: Arc::new(random),
         on_fatal: Arc::new(on_fatal),

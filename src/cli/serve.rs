@@ -11,7 +11,9 @@ use super::data_lock::{DataLock, private_directory};
 use super::node::{Node, ServerIdentity, bind, on_fatal, runtime, server_names};
 use super::{Environment, error::CliError};
 use crate::clock::SystemClock;
-use crate::config::{BackupConfig, Config, Database as DatabaseConfig, LogFormat, RootSource};
+use crate::config::{
+    BackupConfig, CertificatesConfig, Config, Database as DatabaseConfig, LogFormat, RootSource,
+};
 use crate::crypto::{Identity, Plugins, Recipient};
 use crate::http::server::Limits;
 use crate::http::status::Metrics;
@@ -19,7 +21,7 @@ use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::Database;
 use crate::telemetry;
-use crate::vault::{BackupSettings, Open, Vault};
+use crate::vault::{BackupSettings, CertificateLifetimes, Open, Vault};
 
 /// Which settings.
 #[derive(Args, Debug)]
@@ -62,6 +64,14 @@ pub fn load_production(path: &Path, environment: &Environment) -> Result<Config,
     Ok(config)
 }
 
+/// What the settings say of certificates, as the vault takes it.
+fn lifetimes(config: &CertificatesConfig) -> CertificateLifetimes {
+    CertificateLifetimes {
+        workload_hours: config.workload_hours,
+        operator_hours: config.operator_hours,
+    }
+}
+
 async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError> {
     private_directory(&config.data)?;
     let _lock = DataLock::take(&config.data)?;
@@ -77,6 +87,7 @@ async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError
         identities,
         cache_bytes: config.limits.cache_mib as u64 * 1024 * 1024,
         backups: backup_settings(&config.backup),
+        lifetimes: lifetimes(&config.certificates),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(on_fatal),

@@ -42,6 +42,8 @@ const KEYS: &[(&str, Form)] = &[
     ("status.listen", Form::Text),
     ("log.format", Form::Text),
     ("log.filter", Form::Text),
+    ("certificates.workload_hours", Form::Number),
+    ("certificates.operator_hours", Form::Number),
     ("limits.connections", Form::Number),
     ("limits.cache_mib", Form::Number),
     ("backup.recipients", Form::Text),
@@ -123,6 +125,13 @@ impl Found {
         self.text
             .parse()
             .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8200")
+    }
+
+    /// The lifetime of a certificate: an hour to ninety days.
+    pub(super) fn hours(&self) -> Result<u16, &'static str> {
+        const RULE: &str = "must be a whole number of hours from 1 to 2160";
+        let hours = self.number(1, 2160, RULE)?;
+        u16::try_from(hours).map_err(|_| RULE)
     }
 
     pub(super) fn number(

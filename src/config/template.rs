@@ -134,6 +134,8 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
          # listen = \"127.0.0.1:8202\"\n\n\
          [log]\n# text for people, json for programs.\n# format = \"text\"\n\
          # Which messages: a level, or levels by module.\n# filter = \"info\"\n\n\
+         [certificates]\n# Hours that the certificates of enrolled workloads and operators live; they are\n\
+         # renewed after two thirds.\n# workload_hours = 168\n# operator_hours = 720\n\n\
          [limits]\n# Connections that may be open at the same time.\n\
          # connections = 10000\n\
          # MiB of sealed rows kept in memory.\n# cache_mib = 32\n\n\

@@ -13,10 +13,10 @@ use utoipa_axum::routes;
 
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
-    BASE, audit, authorities, backups, clients, contacts, credentials, keys, names, operators,
-    principal_keys, receipts, versions, workloads,
+    BASE, audit, authorities, backups, clients, contacts, credentials, enrolment, keys, names,
+    operators, principal_keys, receipts, versions, workloads,
 };
-use super::{problem, workload};
+use super::{enrol, problem, workload};
 use crate::model;
 
 /// The router of the API and its OpenAPI document, which it serves to anybody: the document says
@@ -25,6 +25,8 @@ use crate::model;
 pub fn api_router(state: ApiState) -> (Router, Document) {
     let routes = OpenApiRouter::new()
         .routes(routes!(workload::whoami))
+        .routes(routes!(enrol::enrol))
+        .routes(routes!(enrol::renew))
         .routes(routes!(workload::release_bundle))
         .routes(routes!(workload::release_one))
         .routes(routes!(workload::in_use))
@@ -59,6 +61,10 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(operators::enable_operator))
         .routes(routes!(principal_keys::list_operator_keys, principal_keys::register_operator_key))
         .routes(routes!(principal_keys::read_operator_key, principal_keys::revoke_operator_key))
+        .routes(routes!(enrolment::list_workload_tokens, enrolment::issue_workload_token))
+        .routes(routes!(enrolment::revoke_workload_token))
+        .routes(routes!(enrolment::list_operator_tokens, enrolment::issue_operator_token))
+        .routes(routes!(enrolment::revoke_operator_token))
         .routes(routes!(authorities::list_authorities, authorities::add_authority))
         .routes(routes!(authorities::read_authority, authorities::remove_authority))
         .routes(routes!(keys::read_keys))
@@ -97,6 +103,7 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
     ),
     tags(
         (name = "workload", description = "What servers call"),
+        (name = "enrolment", description = "A first certificate, and the next one"),
         (name = "clients", description = "Clients and their contacts"),
         (name = "roles", description = "What servers are for"),
         (name = "environments", description = "Where servers run"),

@@ -19,6 +19,7 @@ use super::server::Connection;
 use crate::identity::mtls::{VerifiedPeer, verify_peer};
 use crate::identity::trust::{Authority, TrustStore};
 use crate::identity::{AuthenticateError, Authenticated, Proof, Reason, authenticate};
+use crate::model::RequestId;
 use crate::store::SpentAssertion;
 use crate::vault::{Caller, Vault, VaultError, forget_assertion_at};
 
@@ -238,6 +239,19 @@ impl FromRequestParts<ApiState> for Proven {
     }
 }
 
+/// A request that proves nothing yet.
+pub struct Unproven(pub RequestId);
+
+impl FromRequestParts<ApiState> for Unproven {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Problem> {
+        let context = parts.extensions.get::<Arc<RequestContext>>();
+        let context = context.ok_or_else(Problem::internal)?;
+        Ok(Self(context.id()))
+    }
+}
+
 impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
         match error {
@@ -254,6 +268,11 @@ impl From<VaultError> for Problem {
             ),
             VaultError::Conflict(detail) => Self::conflict(sentence(detail)),
             VaultError::NoRecipient => Self::not_acceptable(super::accept::NO_RECIPIENT),
+            VaultError::NotRenewable => Self::forbidden(
+                "Renew over a connection with the client certificate that this service's own \
+                 authority issued. With an assertion, a pinned certificate or one of another \
+                 authority there is nothing to renew.",
+            ),
             VaultError::Changed => Self::precondition_failed(),
             VaultError::Unavailable(what) => {
                 tracing::warn!(part = what, "answered that the service is not available");

@@ -133,6 +133,8 @@ ids! {
     OperatorId = "oper";
     /// A registered key of a workload or operator; the `kid` of its assertions.
     KeyId = "pkey";
+    /// A one-time token for enrolment.
+    EnrolmentTokenId = "enrt";
     /// A certificate authority that client certificates may come from.
     AuthorityId = "auth";
     /// A key-encryption key of one role, environment and generation.

@@ -9,8 +9,12 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
-use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::certification_request::{X509CertificationRequest, X509CertificationRequestInfo};
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::OID_X509_COMMON_NAME;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use super::keys::P256Key;
 use crate::identity::SpkiHash;
@@ -70,6 +74,15 @@ pub enum RequestError {
     /// It is not signed by its own key, so that nothing shows that the sender holds it.
     #[error("is not signed with its own key")]
     Signature,
+    /// It asks for another name than the one that its sender has.
+    #[error(
+        "asks for another name than the sender's own SPIFFE ID: leave subject and alternative names \
+         out"
+    )]
+    Names,
+    /// It asks for something else than a certificate for its key.
+    #[error("asks for more than a certificate for its key: leave out what it asks for besides")]
+    Demands,
 }
 
 /// Reads a certificate signing request (RFC 2986) in PEM and checks that it is signed with its own
@@ -78,6 +91,19 @@ pub enum RequestError {
 /// # Errors
 /// See [`RequestError`].
 pub fn read_request(text: &str) -> Result<PublicKey, RequestError> {
+    read(text, None)
+}
+
+/// Reads a certificate signing request as [`read_request`] does, and refuses one that asks for any
+/// name but `own`. It may leave that out, and its subject may hold one common name, which is ignored.
+///
+/// # Errors
+/// See [`RequestError`].
+pub fn read_own_request(text: &str, own: &SpiffeId) -> Result<PublicKey, RequestError> {
+    read(text, Some(own))
+}
+
+fn read(text: &str, own: Option<&SpiffeId>) -> Result<PublicKey, RequestError> {
     let der = pem::read_one(text, "CERTIFICATE REQUEST")?;
     if der.len() > MAX_REQUEST_BYTES {
         return Err(RequestError::Malformed);
@@ -100,7 +126,49 @@ pub fn read_request(text: &str) -> Result<PublicKey, RequestError> {
     {
         return Err(RequestError::Signature);
     }
+    if let Some(own) = own {
+        check_names(info, own)?;
+    }
     Ok(key)
+}
+
+/// Whether a request asks for nothing but `own`.
+fn check_names(
+    info: &X509CertificationRequestInfo<'_>,
+    own: &SpiffeId,
+) -> Result<(), RequestError> {
+    let mut subject = info.subject.iter_attributes();
+    let common_name = |name: &AttributeTypeAndValue<'_>| *name.attr_type() == OID_X509_COMMON_NAME;
+    if !subject.next().is_none_or(common_name) || subject.next().is_some() {
+        return Err(RequestError::Names);
+    }
+    let mut extensions = match info.attributes() {
+        [] => return Ok(()),
+        [attribute] => match attribute.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(asked) => asked.extensions.iter(),
+            _ => return Err(RequestError::Demands),
+        },
+        _ => return Err(RequestError::Demands),
+    };
+    let mut named = false;
+    extensions.try_for_each(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) if !named => {
+            named = true;
+            match names.general_names.as_slice() {
+                [GeneralName::URI(uri)] if *uri == own.as_str() => Ok(()),
+                _ => Err(RequestError::Names),
+            }
+        }
+        ParsedExtension::SubjectAlternativeName(_) | ParsedExtension::IssuerAlternativeName(_) => {
+            Err(RequestError::Names)
+        }
+        ParsedExtension::BasicConstraints(constraints) if !constraints.ca => Ok(()),
+        // What common tools write by themselves; the issuer decides on both.
+        ParsedExtension::KeyUsage(_)
+        | ParsedExtension::ExtendedKeyUsage(_)
+        | ParsedExtension::SubjectKeyIdentifier(_) => Ok(()),
+        _ => Err(RequestError::Demands),
+    })
 }
 
 /// A new authority: its certificate and its private key, which is to be sealed.
@@ -198,6 +266,11 @@ impl Issuer {
     /// The authority's certificate.
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The last second at which the authority's certificate is valid.
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
     }
 
     /// The authority's certificate in PEM.

@@ -395,6 +395,23 @@ impl Tx {
         Ok(one(rows))
     }
 
+    /// Writes the end of a key that has a new certificate, and the authority of that; `false` when the
+    /// key was revoked.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn renew_key(&mut self, row: &mut KeyRow) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE principal_keys
+            SET authority_id = $1, expires_at = $2, mac = $3
+            WHERE id = $4 AND revoked_at IS NULL";
+        self.tag(row);
+        let rows = on!(self, conn => {
+            sqlx::query::<Db>(SQL).bind(row.authority_id).bind(row.expires_at)
+                .bind(row.mac.clone()).bind(row.id).execute(conn).await?.rows_affected()
+        });
+        Ok(one(rows))
+    }
+
     /// The keys of a principal, revoked ones included, oldest first.
     ///
     /// # Errors

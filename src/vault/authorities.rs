@@ -13,6 +13,7 @@ use super::{Vault, same_revision};
 use crate::audit::Kind;
 use crate::crypto::ServiceKeyName;
 use crate::identity::certificate::CertificateFacts;
+use crate::identity::pem;
 use crate::identity::spiffe::TrustDomain;
 use crate::model::{AuthorityId, Permission, Slug, Timestamp};
 use crate::pki::Issuer;
@@ -230,6 +231,16 @@ impl Vault {
             })
         })
         .await
+    }
+
+    /// The certificates of the service's own authorities that are not removed, in PEM.
+    pub(super) async fn own_authorities_pem(&self) -> Result<String, VaultError> {
+        let authorities = self.authorities().await?;
+        let own = authorities.rows.iter();
+        let own = own.filter(|row| row.origin == AuthorityOrigin::Own);
+        Ok(own
+            .map(|row| String::clone(&pem::write_one(&row.certificate, "CERTIFICATE")))
+            .collect())
     }
 
     /// Strongroom's own authority, opened to issue one certificate.

@@ -36,6 +36,9 @@ pub enum VaultError {
     /// An answer encrypted with age was asked for, and no recipient is registered for the caller.
     #[error("no age recipient is registered for the caller")]
     NoRecipient,
+    /// A renewal was not asked for with the certificate that is to be renewed.
+    #[error("a renewal needs the certificate that is to be renewed")]
+    NotRenewable,
     /// The resource has another revision than the caller knew.
     #[error("the resource has changed since it was read")]
     Changed,

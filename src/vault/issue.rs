@@ -37,10 +37,11 @@ pub(super) struct IssuedClient {
 }
 
 impl IssuingAuthority<'_> {
-    /// Signs a certificate for a principal's key, until `now + lifetime_secs`.
+    /// Signs a certificate for a principal's key, until `now + lifetime_secs` or the end of the
+    /// authority, whichever comes first.
     ///
     /// # Errors
-    /// The lifetime is none, or longer than the authority's; signing failed.
+    /// The authority has ended; signing failed.
     pub(super) fn issue(
         &self,
         principal: PrincipalId,
@@ -53,6 +54,8 @@ impl IssuingAuthority<'_> {
         let parsed: SpiffeId = spiffe_id
             .parse()
             .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
+        let left = self.issuer.not_after().secs() - now.plus_secs(1).secs();
+        let lifetime_secs = lifetime_secs.min(left);
         let certificate = self
             .issuer
             .issue_client(key, &parsed, lifetime_secs, now, random)
@@ -87,6 +90,21 @@ impl IssuedClient {
         Ok(row)
     }
 
+    /// Registers that the key of `row`, which has a certificate, has this one as well. The key works
+    /// until the last of them ends: the answer with the new one may have been lost.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub(super) async fn renew(&self, tx: &mut Tx, row: &mut KeyRow) -> Result<bool, StoreError> {
+        row.authority_id = Some(self.authority);
+        row.expires_at = row.expires_at.max(Some(self.certificate.not_after));
+        let renewed = tx.renew_key(row).await?;
+        if renewed {
+            self.record(tx, row).await?;
+        }
+        Ok(renewed)
+    }
+
     /// Records the certificate for the authority's revocation list. Every transaction that lets an
     /// issued certificate out does this, a renewal too.
     ///
@@ -115,7 +133,7 @@ impl IssuedClient {
 
 impl Vault {
     /// Signs a certificate for a principal's key with the deployment's own authority, until
-    /// `now + lifetime_secs`. It counts once [`IssuedClient::register`] is committed.
+    /// `now + lifetime_secs` or the end of the authority. It counts once [`IssuedClient::register`] is committed.
     ///
     /// # Errors
     /// The own authority cannot be opened, or signing failed; see [`VaultError`].

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::enrolment::{CertificateLifetimes, TOKEN_KEPT_SECS};
 use super::memory::Memory;
 use super::recipients::is_for_passphrase;
 use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
@@ -39,6 +40,8 @@ pub struct Open {
     pub cache_bytes: u64,
     /// How backups are taken.
     pub backups: BackupSettings,
+    /// How long the certificates live that enrolment and renewal give.
+    pub lifetimes: CertificateLifetimes,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The source of randomness.
@@ -146,6 +149,7 @@ impl Vault {
             identities,
             cache_bytes,
             backups,
+            lifetimes,
             clock,
             random,
             ..
@@ -229,6 +233,7 @@ impl Vault {
             statements,
             data,
             backups,
+            lifetimes,
             reachable: AtomicBool::new(true),
             skew: AtomicI64::new(0),
             confirming: tokio::sync::Mutex::new(()),
@@ -311,6 +316,8 @@ impl Vault {
             loop {
                 let mut tx = self.db.write().await?;
                 let forgotten = tx.forget_assertions(now).await?;
+                tx.forget_enrolment_tokens(now.plus_secs(-TOKEN_KEPT_SECS))
+                    .await?;
                 let generation = tx.policy_generation().await?;
                 tx.prune_policy_changes(generation - 10_000).await?;
                 tx.commit().await?;

@@ -144,7 +144,7 @@ fn parse(new: &NewKey, now: Timestamp) -> Result<Parsed, VaultError> {
     }
 }
 
-fn key_taken(error: StoreError) -> VaultError {
+pub(super) fn key_taken(error: StoreError) -> VaultError {
     match error {
         StoreError::Taken => VaultError::Conflict(
             "this key or SPIFFE ID is registered, or was: a key belongs to one principal for ever. \
@@ -155,7 +155,7 @@ fn key_taken(error: StoreError) -> VaultError {
 }
 
 /// The principal's id and whether it is there.
-async fn principal_exists(tx: &mut Tx, id: PrincipalId) -> Result<(), VaultError> {
+pub(super) async fn principal_exists(tx: &mut Tx, id: PrincipalId) -> Result<(), VaultError> {
     let exists = match id {
         PrincipalId::Workload(id) => tx.workload(id).await?.is_some(),
         PrincipalId::Operator(id) => tx.operator(id).await?.is_some(),

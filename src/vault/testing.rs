@@ -7,9 +7,9 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::{
-    BackupSettings, ClientView, CredentialView, FirstKey, Form, Initialise, KeyView, NewClient,
-    NewCredential, NewKey, NewName, NewVersion, NewWorkload, Open, ReleaseAnswer, Vault,
-    VaultError, VersionView, WorkloadView, initialise,
+    BackupSettings, CertificateLifetimes, ClientView, CredentialView, FirstKey, Form, Initialise,
+    KeyView, NewClient, NewCredential, NewKey, NewName, NewVersion, NewWorkload, Open,
+    ReleaseAnswer, Vault, VaultError, VersionView, WorkloadView, initialise,
 };
 use crate::clock::{Clock, MockClock};
 use crate::crypto::{Identity, Recipient};
@@ -134,6 +134,13 @@ impl Deployment {
     pub async fn database(&self) -> Database {
         let path = sqlite_path(self.data.path());
         Database::open_sqlite(&path, false).await.unwrap()
+    }
+
+    /// The files of the database, its journal included.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(self.data.path()).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        files.filter(|path| path.is_file()).collect()
     }
 
     /// Whoever holds a key, as the registry knows them now.
@@ -302,6 +309,7 @@ async fn open(
         identities: Identity::parse_list(identity).unwrap(),
         cache_bytes: 1 << 20,
         backups: BackupSettings::default(),
+        lifetimes: CertificateLifetimes::default(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(move |why| fatal.lock().unwrap().push(why)),

@@ -2,11 +2,13 @@
 
 mod age_output;
 mod bundle;
+mod enrolment;
 mod forged;
 mod issued;
 mod principals;
 mod refusals;
 mod release;
+mod renewal;
 mod revocation;
 mod same_steps;
 mod set_back;

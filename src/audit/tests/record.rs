@@ -186,7 +186,7 @@ fn every_kind_and_subject_has_its_text() {
     }
     for prefix in [
         "clnt", "cont", "cred", "vers", "role", "envt", "wkld", "oper", "pkey", "auth", "kek",
-        "skey", "req",
+        "skey", "req", "enrt",
     ] {
         let text = format!("{prefix}_{ULID}");
         assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);

@@ -21,6 +21,13 @@ const ALWAYS: &[(&str, &str)] = &[
     ("500", "The service failed"),
     ("503", "Not possible at the moment; nothing was changed"),
 ];
+const ENROL: &[(&str, &str)] = &[
+    ("400", "The body cannot be read"),
+    ("401", "The token is not good, for whatever reason"),
+    ("429", "Too many failed calls from this address"),
+    ("500", "The service failed"),
+    ("503", "Not possible at the moment; nothing was changed"),
+];
 const BODY: &[(&str, &str)] = &[
     ("413", "The body is too large"),
     ("415", "The body is not JSON"),
@@ -63,6 +70,8 @@ macro_rules! problems {
 }
 
 problems! {
+    /// Of enrolment.
+    EnrolProblems = ENROL BODY STATE;
     /// Of a release.
     ReleaseProblems = ALWAYS ACCEPT;
     /// Of reading.

@@ -269,6 +269,31 @@ impl Stage {
                 let (id, _, key) = self.operator("support");
                 delete(PRINCIPALS, &format!("/operators/{id}/keys/{key}"), 200)
             }
+            "POST /enrol" => {
+                let path = format!("/workloads/{}/enrolment-tokens", self.workload().id);
+                let token = self.admin.create(&path, &json!({}));
+                post(Nothing, "/enrol", json!({"token": token["token"], "csr": request().1}))
+            }
+            // Whoever is known is told that the request is none; who may renew is in enrolment.rs.
+            "POST /renew" => Call { good: 422, ..post(Proof, "/renew", json!({"csr": "none"})) },
+            "GET /workloads/{workload}/enrolment-tokens" =>
+                get(READ, &format!("/workloads/{}/enrolment-tokens", self.workload().id)),
+            "POST /workloads/{workload}/enrolment-tokens" =>
+                post(PRINCIPALS, &format!("/workloads/{}/enrolment-tokens", self.workload().id), json!({})),
+            "DELETE /workloads/{workload}/enrolment-tokens/{token}" => {
+                let path = format!("/workloads/{}/enrolment-tokens", self.workload().id);
+                let token = id_of(&self.admin.create(&path, &json!({})));
+                delete(PRINCIPALS, &format!("{path}/{token}"), 200)
+            }
+            "GET /operators/{operator}/enrolment-tokens" =>
+                get(READ, &format!("/operators/{}/enrolment-tokens", self.operator("support").0)),
+            "POST /operators/{operator}/enrolment-tokens" =>
+                post(PRINCIPALS, &format!("/operators/{}/enrolment-tokens", self.operator("support").0), json!({})),
+            "DELETE /operators/{operator}/enrolment-tokens/{token}" => {
+                let path = format!("/operators/{}/enrolment-tokens", self.operator("support").0);
+                let token = id_of(&self.admin.create(&path, &json!({})));
+                delete(PRINCIPALS, &format!("{path}/{token}"), 200)
+            }
             "GET /authorities" => get(READ, "/authorities"),
             "POST /authorities" => post(PRINCIPALS, "/authorities", self.authority()),
             "GET /authorities/{authority}" => {
