@@ -17,6 +17,8 @@ mod credential;
 mod data_lock;
 mod dev;
 mod doctor;
+mod enrol;
+mod enrolment_token;
 mod environment;
 mod error;
 mod exec;
@@ -35,12 +37,14 @@ mod receipt;
 mod recipient;
 mod recover;
 mod release;
+mod renew;
 mod role;
 mod serve;
 mod stopped;
 mod table;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod version;
 mod whoami;
 mod wiping;
@@ -60,7 +64,7 @@ pub use self::{
     wiping::{WipingBuffer, WipingJson},
 };
 use self::{
-    connection::{Connection, ConnectionArguments, Written},
+    connection::{Connection, ConnectionArguments, ConnectionFiles, Written},
     table::{Format, Output},
 };
 use crate::clock::SystemClock;
@@ -127,6 +131,25 @@ enum Command {
     )]
     Doctor(doctor::Arguments),
 
+    /// Get a first certificate with a one-time token, for a key that is made here
+    #[command(
+        after_help = "Example:\n  strongroom enrol --url https://strongroom.example.com:8200 \
+        --ca ca.pem --token-file - --dir /etc/strongroom/worker\n\
+        The directory gets the key (0600), the certificate, ca.pem and profile.json, with which other \
+        commands are called: --profile DIR/profile.json, or STRONGROOM_PROFILE. The key is never \
+        sent. Enrolling ends the keys of the same worker or operator that had a certificate of this \
+        service before."
+    )]
+    Enrol(enrol::Arguments),
+    /// Get the next certificate for the same key
+    #[command(
+        after_help = "Example:\n  strongroom renew --profile /etc/strongroom/worker/profile.json \
+        --if-due\n\
+        The certificate's file is replaced in one step; the key stays. `fetch` and `exec` do the same \
+        by themselves when it is due."
+    )]
+    Renew(renew::Arguments),
+
     /// Worker: get credentials
     #[command(
         after_help = "Example:\n  strongroom fetch --dir /run/worker/credentials\n\
@@ -190,14 +213,20 @@ enum Command {
     /// Registered servers
     #[command(
         subcommand,
-        after_help = "Example:\n  strongroom workload enrol --name sync-1 --environment production \
-        --role m365-sync --csr sync-1.csr --certificate-out sync-1.pem"
+        after_help = "Examples:\n  strongroom workload enrol --name sync-1 --environment production \
+        --role m365-sync --token\n  \
+        strongroom workload token sync-1\n  \
+        strongroom workload enrol --name sync-2 --environment production \
+        --role m365-sync --csr sync-2.csr --certificate-out sync-2.pem\n\
+        What the token is for is in `strongroom enrol --help`."
     )]
     Workload(workload::Command),
     /// People of the vendor
     #[command(
         subcommand,
-        after_help = "Example:\n  strongroom operator enrol --name 'Ada Example' --role auditor --certificate ada.pem"
+        after_help = "Examples:\n  strongroom operator enrol --name 'Ada Example' --role auditor --token\n  \
+        strongroom operator token 'Ada Example'\n  \
+        strongroom operator enrol --name 'Ada Example' --role auditor --certificate ada.pem"
     )]
     Operator(operator::Command),
     /// Whose client certificates are accepted
@@ -245,6 +274,8 @@ pub struct Session {
     pub api: Api,
     /// Where results go.
     pub out: Output,
+    /// The files that the connection is made with.
+    pub files: ConnectionFiles,
 }
 
 /// Whether the command line starts another program, which must not inherit what this process does
@@ -332,15 +363,19 @@ impl Cli {
         if matches!(self.command, Command::Assertion) {
             return assertion::run(&connection, &mut out);
         }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::local(format!("cannot start: {error}")))?;
+        if let Command::Enrol(arguments) = &self.command {
+            return runtime.block_on(enrol::run(arguments, &connection, &mut out));
+        }
         let mut session = Session {
             api: connection.api()?,
             out,
+            files: connection.files(),
         };
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::local(format!("cannot start: {error}")))?
-            .block_on(self.command.call(&mut session, environment))
+        runtime.block_on(self.command.call(&mut session, environment))
     }
 }
 
@@ -349,9 +384,16 @@ impl Command {
     async fn call(self, session: &mut Session, environment: &Environment) -> Result<(), CliError> {
         match self {
             Self::Fetch(arguments) => {
-                fetch::run(arguments, session, environment, &SystemClock).await
+                let result = fetch::run(arguments, session, environment, &SystemClock).await;
+                renew::after(&result, session, &SystemClock).await;
+                result
             }
-            Self::Exec(arguments) => exec::run(arguments, session, environment, &SystemClock).await,
+            Self::Exec(arguments) => {
+                let result = exec::run(arguments, session, environment, &SystemClock).await;
+                renew::explain(&result, session, &SystemClock);
+                result
+            }
+            Self::Renew(arguments) => renew::run(&arguments, session, &SystemClock).await,
             Self::InUse(arguments) => in_use::run(arguments, session).await,
             Self::Whoami => whoami::run(session).await,
             Self::Client(command) => client::run(command, session).await,
@@ -371,6 +413,7 @@ impl Command {
             | Self::Serve(_)
             | Self::Recover(_)
             | Self::Doctor(_)
+            | Self::Enrol(_)
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Assertion => Err(CliError::local("this command does not call the API")),

@@ -2,7 +2,14 @@
 
 mod failure;
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reqwest::{
@@ -12,13 +19,13 @@ use reqwest::{
     },
 };
 use rustls::{ClientConfig, RootCertStore, client::Resumption};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 
 use self::failure::causes;
 use super::{
     authenticator::Authenticator,
     error::{CliError, Problem},
+    trust::{self, Trust},
     wiping::WipingBuffer,
 };
 
@@ -41,6 +48,7 @@ pub struct Api {
     client: reqwest::Client,
     base: Url,
     authenticator: Box<dyn Authenticator>,
+    answered: AtomicBool,
 }
 
 /// A release as it came.
@@ -101,6 +109,18 @@ impl Api {
         authorities: &[u8],
         authenticator: Box<dyn Authenticator>,
     ) -> Result<Self, CliError> {
+        Self::with_trust(url, Trust::Authorities(authorities), authenticator)
+    }
+
+    /// As [`Self::new`], with another way to know the server.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_trust(
+        url: &str,
+        trust: Trust<'_>,
+        authenticator: Box<dyn Authenticator>,
+    ) -> Result<Self, CliError> {
         let base = crate::config::https_origin(url)
             .and_then(|origin| Url::parse(&origin).ok())
             .ok_or_else(|| {
@@ -109,7 +129,7 @@ impl Api {
                      such as https://strongroom.example.com:8200",
                 )
             })?;
-        let tls = tls_config(authorities, authenticator.as_ref())?;
+        let tls = tls_config(trust, authenticator.as_ref())?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)
@@ -124,6 +144,7 @@ impl Api {
             client,
             base,
             authenticator,
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -306,6 +327,11 @@ impl Api {
         self.base.origin().ascii_serialization()
     }
 
+    /// Whether the server answered a request, other than that it cannot.
+    pub fn was_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Who is calling, as far as that can be told on this side: see [`Authenticator::caller`].
     ///
     /// # Errors
@@ -404,6 +430,9 @@ impl Api {
         let response = builder.send().await;
         let response = response.map_err(|error| failure::of_sending(&self.origin(), &error))?;
         let status = response.status();
+        if status < StatusCode::INTERNAL_SERVER_ERROR {
+            self.answered.store(true, Ordering::Relaxed);
+        }
         if status.is_success() || (unchanged && status == StatusCode::NOT_MODIFIED) {
             Ok(response)
         } else {
@@ -413,24 +442,25 @@ impl Api {
 }
 
 fn tls_config(
-    authorities: &[u8],
+    trust: Trust<'_>,
     authenticator: &dyn Authenticator,
 ) -> Result<ClientConfig, CliError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authorities) {
-        let added = certificate.ok().map(|der| roots.add(der));
-        if !matches!(added, Some(Ok(()))) {
-            return Err(CliError::local("--ca is not a PEM file of certificates"));
-        }
-    }
-    if roots.is_empty() {
-        return Err(CliError::local("--ca holds no certificate"));
-    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|_| CliError::local("TLS 1.3 is not available"))?
-        .with_root_certificates(roots);
+        .map_err(|_| CliError::local("TLS 1.3 is not available"))?;
+    let builder = match trust {
+        Trust::Authorities(pem) => {
+            let mut roots = RootCertStore::empty();
+            for authority in trust::authorities(pem)? {
+                roots
+                    .add(authority)
+                    .map_err(|_| CliError::local("--ca is not a PEM file of certificates"))?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        Trust::Fingerprints(wanted) => builder.dangerous().with_custom_certificate_verifier(wanted),
+    };
     let mut config = match authenticator.tls_identity()? {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|_| {
             CliError::local("the client certificate and its key do not fit, or are of a kind that cannot be used")

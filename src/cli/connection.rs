@@ -1,6 +1,6 @@
 //! Which server to call, and as whom.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, parser::ValueSource};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use super::{
         token_maker,
     },
     error::CliError,
+    files::directory_of,
 };
 use crate::{
     model::{KeyId, PrincipalId},
@@ -110,7 +111,8 @@ pub struct ConnectionArguments {
         hide_short_help = true
     )]
     pub audience: Option<String>,
-    /// JSON file with id, kid, audience and url, to go with --jwt-key
+    /// JSON file with url, ca, cert and key as `enrol` writes it, or with id, kid, audience and url to
+    /// go with --jwt-key
     #[arg(
         id = "connection_profile",
         long = "profile",
@@ -131,6 +133,28 @@ struct Profile {
     kid: Option<String>,
     audience: Option<String>,
     url: Option<String>,
+    /// Files, from where the profile lies.
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// The files of a client certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The certificate, leaf first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// The files that a connection is made with, for those who have to look into them or change them.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionFiles {
+    /// By what the server is known.
+    pub ca: Option<PathBuf>,
+    /// With what the caller is proven, if it is a certificate.
+    pub identity: Option<CertificateFiles>,
 }
 
 /// Which of the flags were written on the command line, rather than taken from the environment.
@@ -167,11 +191,14 @@ impl Connection {
     ///
     /// # Errors
     /// The profile cannot be read or is not one.
-    pub fn resolve(mut arguments: ConnectionArguments, written: Written) -> Result<Self, CliError> {
+    pub fn resolve(
+        mut arguments: ConnectionArguments,
+        mut written: Written,
+    ) -> Result<Self, CliError> {
         if let Some(path) = &arguments.profile {
             let profile: Profile = serde_json::from_slice(&read_file(path)?).map_err(|_| {
                 CliError::local(format!(
-                    "{} is not a profile: a JSON object of id, kid, audience and url",
+                    "{} is not a profile: a JSON object of id, kid, audience, url, ca, cert and key",
                     path.display()
                 ))
             })?;
@@ -189,6 +216,27 @@ impl Connection {
                 "connection_audience",
             );
             fill(&mut arguments.url, profile.url, "connection_url");
+            let beside = |file: Option<PathBuf>| Some(directory_of(path).join(file?));
+            // A certificate in a profile that was named decides how the caller is proven.
+            let decides =
+                profile_first && profile.cert.is_some() && !written.has("connection_jwt_key");
+            let fill = |slot: &mut Option<PathBuf>, file: Option<PathBuf>, flag: &str| {
+                if slot.is_none() || (profile_first && !written.has(flag)) {
+                    *slot = beside(file).or(slot.take());
+                }
+            };
+            let (mut ca, mut cert, mut key) = (
+                arguments.ca.take(),
+                arguments.cert.take(),
+                arguments.key.take(),
+            );
+            fill(&mut ca, profile.ca, "connection_ca");
+            fill(&mut cert, profile.cert, "connection_cert");
+            fill(&mut key, profile.key, "connection_key");
+            (arguments.ca, arguments.cert, arguments.key) = (ca, cert, key);
+            if decides {
+                written.0.push("connection_cert".to_owned());
+            }
         }
         Ok(Self { arguments, written })
     }
@@ -198,19 +246,54 @@ impl Connection {
     /// # Errors
     /// Something is missing, ambiguous or unreadable.
     pub fn api(&self) -> Result<Api, CliError> {
-        let url = self.arguments.url.as_deref().ok_or_else(|| {
+        Api::new(self.url()?, &read_file(self.ca()?)?, self.authenticator()?)
+    }
+
+    /// The server's address.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn url(&self) -> Result<&str, CliError> {
+        self.arguments.url.as_deref().ok_or_else(|| {
             missing(
                 "the server's address",
                 "--url or STRONGROOM_URL, such as https://localhost:8200",
             )
-        })?;
-        let ca = self.arguments.ca.as_deref().ok_or_else(|| {
+        })
+    }
+
+    /// The file of the server's authorities.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn ca(&self) -> Result<&Path, CliError> {
+        self.arguments.ca.as_deref().ok_or_else(|| {
             missing(
                 "the authority of the server's certificate",
                 "--ca or STRONGROOM_CA",
             )
-        })?;
-        Api::new(url, &read_file(ca)?, self.authenticator()?)
+        })
+    }
+
+    /// Whether `--ca` stands on the command line.
+    pub fn wrote_ca(&self) -> bool {
+        self.written.has("connection_ca")
+    }
+
+    /// The files that the connection is made with.
+    pub fn files(&self) -> ConnectionFiles {
+        let by_assertion = self.by_assertion().unwrap_or(true);
+        let identity = match (&self.arguments.cert, &self.arguments.key) {
+            (Some(certificate), Some(key)) if !by_assertion => Some(CertificateFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
+            _ => None,
+        };
+        ConnectionFiles {
+            ca: self.arguments.ca.clone(),
+            identity,
+        }
     }
 
     /// A maker of assertions, for the command that prints one.
@@ -240,31 +323,32 @@ impl Connection {
         })
     }
 
-    fn authenticator(&self) -> Result<Box<dyn Authenticator>, CliError> {
+    /// Whether the caller is proven by assertions, or else by a certificate.
+    fn by_assertion(&self) -> Result<bool, CliError> {
         let by_certificate = self.arguments.cert.is_some() || self.arguments.key.is_some();
         let by_assertion = self.arguments.jwt_key.is_some();
         // A flag on the command line says which one is meant, when the environment has the other.
         let wrote_certificate =
             self.written.has("connection_cert") || self.written.has("connection_key");
         let wrote_assertion = self.written.has("connection_jwt_key");
-        let assertion = match (by_certificate, by_assertion) {
-            (true, true) if wrote_certificate == wrote_assertion => {
-                return Err(CliError::local(
-                    "both a client certificate (--cert, --key) and a key for assertions \
+        match (by_certificate, by_assertion) {
+            (true, true) if wrote_certificate == wrote_assertion => Err(CliError::local(
+                "both a client certificate (--cert, --key) and a key for assertions \
                      (--jwt-key) are given: name the one to use on the command line, \
                      or unset the variables of the other",
-                ));
-            }
-            (true, true) => wrote_assertion,
-            (false, false) => {
-                return Err(missing(
-                    "who is calling",
-                    "--cert and --key (STRONGROOM_CERT, STRONGROOM_KEY), or --jwt-key with --profile",
-                ));
-            }
-            (_, by_assertion) => by_assertion,
-        };
-        if assertion {
+            )),
+            (true, true) => Ok(wrote_assertion),
+            (false, false) => Err(missing(
+                "who is calling",
+                "--cert and --key (STRONGROOM_CERT, STRONGROOM_KEY), or --profile, with --jwt-key \
+                 if that is what it has",
+            )),
+            (_, by_assertion) => Ok(by_assertion),
+        }
+    }
+
+    fn authenticator(&self) -> Result<Box<dyn Authenticator>, CliError> {
+        if self.by_assertion()? {
             return Ok(Box::new(SignedAssertion {
                 maker: self.token_maker()?,
                 caller: self.arguments.id.clone().unwrap_or_default(),

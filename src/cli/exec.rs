@@ -17,6 +17,7 @@ use super::{
         ask::Ask,
         mapping::{Mapping, check_names, resolve},
     },
+    renew,
 };
 use crate::{clock::Clock, model::CredentialKind};
 
@@ -84,6 +85,9 @@ pub async fn run(
         return Err(CliError::local("the server said that nothing changed"));
     };
     obtained.origin.announce(session);
+    if session.api.was_answered() {
+        renew::in_passing(session, clock).await;
+    }
     let variables = resolve(&arguments.env, &obtained.document)?;
     let in_files = resolve(&arguments.file, &obtained.document)?;
     let [program, rest @ ..] = arguments.command.as_slice() else {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Session,
     client::{ListArguments, id_of},
+    enrolment_token::{self, TokenArguments, TokenCommand},
     error::CliError,
     principal_key::{self, KeyArguments, KeyCommand, find},
     table::{Column, at},
@@ -28,6 +29,8 @@ pub enum Command {
         role: OperatorRole,
         #[command(flatten)]
         key: KeyArguments,
+        #[command(flatten)]
+        token: TokenArguments,
     },
     /// List all operators
     List(ListArguments),
@@ -56,6 +59,8 @@ pub enum Command {
     /// The keys of an operator
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make a one-time token for `strongroom enrol`
+    Token(TokenCommand),
 }
 
 /// What to change.
@@ -84,10 +89,15 @@ const COLUMNS: &[Column] = &[
 /// As [`super::api::Api`], or a file cannot be read.
 pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError> {
     match command {
-        Command::Enrol { name, role, key } => {
+        Command::Enrol {
+            name,
+            role,
+            key,
+            token,
+        } => {
             let body = json!({"name": name, "role": role});
-            let operator = principal_key::enrol(session, OPERATORS, &body, &key).await?;
-            principal_key::print(session, &operator, COLUMNS)
+            let enrolled = principal_key::enrol(session, OPERATORS, &body, &key).await?;
+            enrolment_token::beside(session, OPERATORS, enrolled, &token, COLUMNS).await
         }
         Command::List(ListArguments { limit }) => {
             let operators = session.api.list(&[OPERATORS], &[], limit).await?;
@@ -119,5 +129,6 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             session.out.one(&operator, COLUMNS)
         }
         Command::Key(command) => principal_key::run(OPERATORS, command, session).await,
+        Command::Token(command) => enrolment_token::run(OPERATORS, command, session).await,
     }
 }

@@ -9,6 +9,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::{
     Api, Session, SignedAssertion,
     authenticator::MutualTls,
+    connection::ConnectionFiles,
     table::{Format, Output},
 };
 use crate::secret::Secret;
@@ -137,6 +138,7 @@ impl Fake {
         let session = Session {
             api: api.ok().unwrap(),
             out: Output::new(format, Box::new(printed.clone())),
+            files: ConnectionFiles::default(),
         };
         (session, printed)
     }

@@ -8,6 +8,7 @@ use super::{
     Session,
     client::{ListArguments, id_of},
     credential::HOLD_COLUMNS,
+    enrolment_token::{self, TokenArguments, TokenCommand},
     error::CliError,
     principal_key::{self, KeyArguments, KeyCommand, find},
     table::{Column, at},
@@ -35,6 +36,8 @@ pub enum Command {
         age_recipient: Option<String>,
         #[command(flatten)]
         key: KeyArguments,
+        #[command(flatten)]
+        token: TokenArguments,
     },
     /// List all workloads
     List(ListArguments),
@@ -63,6 +66,8 @@ pub enum Command {
     /// The keys of a workload
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make a one-time token for `strongroom enrol`
+    Token(TokenCommand),
     /// Which versions a workload holds
     Holds {
         /// Name or id
@@ -110,6 +115,7 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             roles,
             age_recipient,
             key,
+            token,
         } => {
             let body = super::members([
                 ("name", Some(json!(name))),
@@ -117,8 +123,8 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
                 ("roles", Some(json!(roles))),
                 ("age_recipient", age_recipient.map(|it| json!(it))),
             ]);
-            let workload = principal_key::enrol(session, WORKLOADS, &body, &key).await?;
-            principal_key::print(session, &workload, COLUMNS)
+            let enrolled = principal_key::enrol(session, WORKLOADS, &body, &key).await?;
+            enrolment_token::beside(session, WORKLOADS, enrolled, &token, COLUMNS).await
         }
         Command::List(ListArguments { limit }) => {
             let workloads = session.api.list(&[WORKLOADS], &[], limit).await?;
@@ -156,6 +162,7 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             session.out.one(&workload, COLUMNS)
         }
         Command::Key(command) => principal_key::run(WORKLOADS, command, session).await,
+        Command::Token(command) => enrolment_token::run(WORKLOADS, command, session).await,
         Command::Holds { workload } => {
             let id = id_of(&find(session, WORKLOADS, &workload).await?)?;
             let holds = session

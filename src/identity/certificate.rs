@@ -1,6 +1,6 @@
 //! Reading certificates: the facts that enrolment needs, and the rules for a SPIFFE leaf.
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use webpki::EndEntityCert;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_X509_EXT_BASIC_CONSTRAINTS;
@@ -87,6 +87,30 @@ impl CertificateFacts {
             return Err(CertificateError::NotAnAuthority);
         }
         Ok(leaf.facts(der.clone().into_owned()))
+    }
+}
+
+/// What the holder of a client certificate has to know of it.
+#[derive(Clone, Debug)]
+pub struct ClientLeaf {
+    /// The first second at which it is valid.
+    pub not_before: Timestamp,
+    /// The last second at which it is valid.
+    pub not_after: Timestamp,
+    /// The SPIFFE ID, if it is an X.509-SVID.
+    pub spiffe_id: Option<SpiffeId>,
+}
+
+impl ClientLeaf {
+    /// The first certificate of a PEM file with a chain; `None` if it cannot be read.
+    pub fn read(chain: &[u8]) -> Option<Self> {
+        let der = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
+        let leaf = Leaf::parse(&der).ok()?;
+        Some(Self {
+            not_before: leaf.not_before(),
+            not_after: leaf.not_after(),
+            spiffe_id: leaf.spiffe_id().ok(),
+        })
     }
 }
 

@@ -48,6 +48,7 @@ fn promise_12_bad_input_changes_nothing(backend: Backend) {
     let named = |name: &str| post("/roles", &json!({"name": name}));
     let versions = format!("/credentials/{credential}/versions");
     let keys = format!("/workloads/{}/keys", worker.id);
+    let tokens = format!("/workloads/{}/enrolment-tokens", worker.id);
     let deep = format!("{}\"{}\"{}", "[".repeat(200), c(1), "]".repeat(200));
     let patch = |revision: &str, body: &Value| {
         Request::new("PATCH", &format!("/api/v1/clients/{client}"))
@@ -249,6 +250,47 @@ fn promise_12_bad_input_changes_nothing(backend: Backend) {
             "a private key",
             &[422],
             post(&keys, &json!({"public_key": worker.pair.key})),
+        ),
+        // Enrolment.
+        (
+            "a lifetime that is none",
+            &[422],
+            post(&tokens, &json!({"lifetime_minutes": c(21)})),
+        ),
+        (
+            "a lifetime without an end",
+            &[422],
+            post(&tokens, &json!({"lifetime_minutes": u64::MAX})),
+        ),
+        (
+            "a token of its own",
+            &[422],
+            post(&tokens, &json!({"token": c(22)})),
+        ),
+        (
+            "a token for a key",
+            &[405],
+            post(&format!("{keys}/enrolment-tokens"), &json!({})),
+        ),
+        ("no token", &[422], post("/enrol", &json!({"csr": c(23)}))),
+        (
+            "a token that is a list",
+            &[422],
+            post("/enrol", &json!({"token": [c(24)], "csr": c(24)})),
+        ),
+        (
+            "a name to go with a token",
+            &[422],
+            post(
+                "/enrol",
+                &json!({"token": c(25), "csr": c(25), "name": c(25)}),
+            ),
+        ),
+        ("a renewal of nothing", &[422], post("/renew", &json!({}))),
+        (
+            "a renewal that is no request",
+            &[422],
+            post("/renew", &json!({"csr": c(26)})),
         ),
         // Revisions.
         (

@@ -16,6 +16,8 @@ mod crash;
 mod deploy;
 mod doctor;
 mod documents;
+mod enrolment;
+mod enrolment_commands;
 mod faults;
 mod first_minutes;
 mod hang_up;

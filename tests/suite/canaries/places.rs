@@ -18,7 +18,7 @@ pub const NAME: &str = "canary-lap";
 pub fn every_route_goes_well(service: &Service, search: &Search, numbers: &mut Numbers) -> usize {
     let operations = operations(service);
     no_route_is_missing(&operations);
-    let mut lap = Lap::new(NAME, "");
+    let mut lap = Lap::new(service, NAME, "");
     for step in STEPS {
         lap.value = numbers.text();
         let answer = lap.take_alone(step, service);

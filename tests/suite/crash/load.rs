@@ -119,7 +119,7 @@ fn tour(
     known: &Mutex<Known>,
     reached: &Sender<()>,
 ) -> Option<()> {
-    let mut lap = Lap::new(&format!("round-{round}"), "of the tour");
+    let mut lap = Lap::new(service, &format!("round-{round}"), "of the tour");
     let mut operator = open(service, "operator")?;
     let mut worker = open(service, "worker")?;
     for (n, step) in STEPS.iter().enumerate() {

@@ -93,6 +93,15 @@ pub fn request() -> (String, String) {
     (key.to_pem().to_string(), request)
 }
 
+/// A request for a certificate with this key, which has no name in it.
+pub fn request_with(key: &str) -> String {
+    let key = rcgen::KeyPair::from_pem(key).expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let request = params.serialize_request(&key).expect("a request");
+    request.pem().expect("PEM")
+}
+
 /// A signer of assertions.
 pub struct Signer {
     pair: Ed25519KeyPair,

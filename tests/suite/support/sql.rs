@@ -51,6 +51,29 @@ pub fn postgres_each(url: &str, statements: &[&str]) {
     });
 }
 
+/// Every row of every table as text; bytes are in hexadecimal.
+pub fn postgres_dump(url: &str) -> String {
+    block_on(async {
+        let mut connection = sqlx::postgres::PgConnection::connect(url).await;
+        let connection = connection.as_mut().expect("the database");
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                .fetch_all(&mut *connection)
+                .await
+                .expect("the tables");
+        let mut all = String::new();
+        for table in tables {
+            let rows = AssertSqlSafe(format!("SELECT t::text FROM \"{table}\" AS t"));
+            let rows: Vec<String> = sqlx::query_scalar(rows)
+                .fetch_all(&mut *connection)
+                .await
+                .expect("the rows");
+            all.extend(rows);
+        }
+        all
+    })
+}
+
 /// Holds a SQLite file locked against writers for as long as `meanwhile` takes.
 pub fn while_sqlite_is_locked<T>(path: &Path, meanwhile: impl FnOnce() -> T) -> T {
     block_on(async {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Service;
 use super::http::{Client, Connection, Request, Response};
-use super::proof::{Mesh, request};
+use super::proof::{Mesh, request, request_with};
 
 /// An operation of the OpenAPI document.
 #[derive(Clone, Debug)]
@@ -201,13 +201,26 @@ pub const STEPS: &[Step] = &[
         .keeps("workload", "/id").shows(WORKLOAD),
     step("PATCH /workloads/{workload}").body(|lap| json!({"name": format!("w-{}", lap.name)})).of(WORKLOAD),
     step("POST /workloads/{workload}/keys").body(csr).keeps("key", "/id").shows(WORKLOAD),
+    step("POST /workloads/{workload}/enrolment-tokens").body(|_| json!({"lifetime_minutes": 5}))
+        .keeps("token", "/id").shows("/workloads/{workload}/enrolment-tokens"),
+    step("DELETE /workloads/{workload}/enrolment-tokens/{token}")
+        .shows("/workloads/{workload}/enrolment-tokens"),
     step("POST /workloads/{workload}/disable").of(WORKLOAD),
     step("POST /workloads/{workload}/enable").of(WORKLOAD),
     step("DELETE /workloads/{workload}/keys/{key}").shows("/workloads/{workload}/keys/{key}"),
+    step("POST /workloads/{workload}/enrolment-tokens").body(|_| json!({}))
+        .keeps("secret", "/token").shows("/workloads/{workload}/enrolment-tokens"),
+    step("POST /enrol").body(|lap| json!({"token": lap.ids["secret"], "csr": request().1}))
+        .keeps("key", "/key/id").shows("/workloads/{workload}/enrolment-tokens"),
+    step("POST /renew").by_worker().body(|lap| json!({"csr": lap.worker_csr})),
     step("POST /operators").body(|lap| json!({"name": lap.name, "role": "support"}))
         .keeps("operator", "/id").shows(OPERATOR),
     step("PATCH /operators/{operator}").body(|_| json!({"role": "auditor"})).of(OPERATOR),
     step("POST /operators/{operator}/keys").body(csr).keeps("key", "/id").shows(OPERATOR),
+    step("POST /operators/{operator}/enrolment-tokens").body(|_| json!({}))
+        .keeps("token", "/id").shows("/operators/{operator}/enrolment-tokens"),
+    step("DELETE /operators/{operator}/enrolment-tokens/{token}")
+        .shows("/operators/{operator}/enrolment-tokens"),
     step("POST /operators/{operator}/disable").of(OPERATOR),
     step("POST /operators/{operator}/enable").of(OPERATOR),
     step("DELETE /operators/{operator}/keys/{key}").shows("/operators/{operator}/keys/{key}"),
@@ -228,15 +241,18 @@ pub struct Lap {
     pub value: String,
     ids: BTreeMap<&'static str, String>,
     mesh: Mesh,
+    /// A request for another certificate with the worker's key.
+    worker_csr: String,
 }
 
 impl Lap {
-    pub fn new(name: &str, value: &str) -> Self {
+    pub fn new(service: &Service, name: &str, value: &str) -> Self {
         Self {
             name: name.to_owned(),
             value: value.to_owned(),
             ids: BTreeMap::new(),
             mesh: Mesh::new(&format!("{name}.example")),
+            worker_csr: request_with(&service.read("worker.key")),
         }
     }
 
