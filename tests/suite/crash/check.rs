@@ -139,3 +139,63 @@ fn receipts(service: &Service, records: &[Value]) {
         .collect();
     assert_eq!(kept, logged);
 }
+
+/// A check that finds nothing proves nothing unless it finds what is lost.
+#[test]
+fn the_checks_after_a_kill_find_what_is_lost() {
+    use crate::support::Backend;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let service = Service::dev(&Backend::Sqlite);
+    let admin = Admin::of(&service);
+    admin.client("acme");
+    let targets = Targets {
+        renewed: admin.credential("acme", "production", &["google-sync"], "first"),
+        stable: admin.credential("acme", "production", &["m365-sync"], "stays"),
+    };
+    let role = format!("/api/v1/roles/{}", admin.role("there"));
+    let shown = admin.client.get(&role).expect(200);
+    let mut nothing = Known::default();
+    nothing
+        .resources
+        .insert(role.clone(), Resource::Shown(shown.clone()));
+    everything(&service, &targets, &mut nothing);
+
+    let another = if role.ends_with('0') { '1' } else { '0' };
+    let gone = format!("{}{another}", &role[..role.len() - 1]);
+    let mut other = shown.clone();
+    other.body = shown.text().replace("there", "elsewhere").into_bytes();
+    let lost: [fn(&mut Known); 3] = [
+        |known| known.releases.extend(["req_lost".to_owned()]),
+        |known| {
+            known
+                .changes
+                .extend([("req_lost".to_owned(), "POST /roles")])
+        },
+        |known| known.versions.extend([9]),
+    ];
+    let mut all: Vec<Known> = lost
+        .into_iter()
+        .map(|lose| {
+            let mut known = Known::default();
+            lose(&mut known);
+            known
+        })
+        .collect();
+    for (path, resource) in [
+        (&gone, Resource::Shown(shown.clone())),
+        (&gone, Resource::Changed(shown)),
+        (&role, Resource::Shown(other.clone())),
+        (&role, Resource::Changed(other)),
+    ] {
+        let mut known = Known::default();
+        known.resources.insert(path.clone(), resource);
+        all.push(known);
+    }
+    for (n, mut known) in all.into_iter().enumerate() {
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            everything(&service, &targets, &mut known);
+        }));
+        assert!(checked.is_err(), "what was lost in case {n} was not missed");
+    }
+}
