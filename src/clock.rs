@@ -1,6 +1,9 @@
 //! What time it is. It is an argument everywhere, so that a test can move it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::model::Timestamp;
 
@@ -8,6 +11,12 @@ use crate::model::Timestamp;
 pub trait Clock: Send + Sync {
     /// The current time.
     fn now(&self) -> Timestamp;
+}
+
+/// Waiting, which is an argument like the time: where a test moves the clock, nobody waits.
+pub trait Sleep: Send + Sync {
+    /// Ends when `time` is over.
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// The operating system's clock.
@@ -27,7 +36,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until a test moves it.
+impl Sleep for SystemClock {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(time))
+    }
+}
+
+/// A clock that stands still until a test moves it, or something sleeps by it.
 #[derive(Debug)]
 pub struct MockClock(AtomicI64);
 
@@ -46,5 +61,13 @@ impl MockClock {
 impl Clock for MockClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Sleep for MockClock {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        self.0.fetch_add(micros, Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
     }
 }

@@ -5,6 +5,7 @@
 //! force.
 
 mod production;
+mod providers;
 mod sources;
 mod template;
 
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{model::Slug, secret::Secret};
 pub use production::{ProductionError, Refusal};
+pub use providers::ProvidersConfig;
 pub use sources::{CLIENT_VARIABLES, check_environment, is_exempt};
 pub use template::{TemplateRoot, TemplateValues, write_commented_template};
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How backups are taken.
     pub backup: BackupConfig,
+    /// How the providers of credentials are asked.
+    pub providers: ProvidersConfig,
 }
 
 /// Which of the two databases.
@@ -321,6 +325,7 @@ impl Settings {
                     found.number(1, 36_500, rule).map(|days| days as u32)
                 })?,
             },
+            providers: self.providers()?,
         })
     }
 

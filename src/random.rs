@@ -34,6 +34,16 @@ impl SystemRandom {
     }
 }
 
+/// The source that ring takes randomness from for ECDSA and RSA: the trait is sealed, so that no
+/// other can be handed in.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ring's ECDSA and RSA accept no other source"
+)]
+pub(crate) fn ring_random() -> ring::rand::SystemRandom {
+    ring::rand::SystemRandom::new()
+}
+
 impl Random for SystemRandom {
     fn fill(&self, out: &mut [u8]) -> Result<(), RandomError> {
         self.0.fill(out).map_err(|_| RandomError)

@@ -59,6 +59,7 @@ pub fn run(
             files::settings(&arguments.config, &config, &mut findings);
             files::data(&config, &mut findings);
             files::certificate(&config, now, &mut findings);
+            files::providers(&config, &mut findings);
             host::check(&config, &mut findings);
             let plugins = plugins(&config.plugins, environment);
             let identities = files::identities(&config, &plugins, environment, &mut findings);

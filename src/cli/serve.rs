@@ -73,6 +73,12 @@ fn lifetimes(config: &CertificatesConfig) -> CertificateLifetimes {
 }
 
 async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError> {
+    // What cannot be used is said at the start, not at the first verification.
+    let outbound = config.providers.outbound();
+    let outbound = outbound.map_err(|error| CliError::local(error.to_string()))?;
+    if outbound.hosts().is_stand_in() {
+        tracing::warn!("a stand-in answers for the providers: no verification here means anything");
+    }
     private_directory(&config.data)?;
     let _lock = DataLock::take(&config.data)?;
     let metrics = Metrics::install().map_err(|error| CliError::local(error.to_string()))?;

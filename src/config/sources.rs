@@ -48,6 +48,9 @@ const KEYS: &[(&str, Form)] = &[
     ("limits.cache_mib", Form::Number),
     ("backup.recipients", Form::Text),
     ("backup.keep_days", Form::Number),
+    ("providers.cloud", Form::Text),
+    ("providers.ca_file", Form::Text),
+    ("providers.stand_in", Form::Text),
 ];
 
 /// A variable called PASSPHRASE would invite people to put the passphrase itself into it.

@@ -142,7 +142,13 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
          [backup]\n# Who can open backups: age recipients, separated by spaces. Better not this machine's.\n\
          # It is written as recipients, an equals sign, and age1… in quotes.\n\
          # For how many days your backups are kept: what an erasure tells its client.\n\
-         # keep_days = 90",
+         # keep_days = 90\n\n\
+         [providers]\n# Which of Microsoft's clouds the clients are in: global, us-government or china.\n\
+         # cloud = \"global\"\n\
+         # Authorities (PEM) instead of the public ones, for a proxy that opens TLS.\n\
+         # ca_file = \"proxy-ca.pem\"\n\
+         # Only for trying out: a stand-in on this machine that answers for all providers.\n\
+         # stand_in = \"https://localhost:8203\"",
     );
     out
 }

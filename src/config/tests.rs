@@ -351,3 +351,30 @@ fn plugins_are_a_list_of_names_and_none_by_default() {
     let relative = format!("{}plugin_directory = \"bin\"\n", minimal());
     assert!(error(load(&relative, &[])).contains("absolute"));
 }
+
+#[test]
+fn providers_are_the_real_ones_or_a_stand_in_on_this_machine() {
+    let loaded = |providers: &str| {
+        let text = format!(
+            "deployment = \"{DEPLOYMENT}\"\ndata = \"data\"\n[root]\npassphrase = true\n\
+             [providers]\n{providers}"
+        );
+        load(&text, &[])
+    };
+    let config = loaded("cloud = \"us-government\"").ok().unwrap();
+    assert!(!config.providers.hosts.is_stand_in());
+    assert!(config.providers.outbound().is_ok());
+    let config = loaded("stand_in = \"https://127.0.0.1:8203\"")
+        .ok()
+        .unwrap();
+    assert!(config.providers.hosts.is_stand_in());
+    let config = loaded("ca_file = \"there is none\"").ok().unwrap();
+    assert!(config.providers.outbound().is_err());
+    for wrong in [
+        "cloud = \"mars\"",
+        "stand_in = \"https://stand-in.example\"",
+        "stand_in = \"http://127.0.0.1:8203\"",
+    ] {
+        assert!(loaded(wrong).is_err(), "{wrong}");
+    }
+}

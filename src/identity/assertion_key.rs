@@ -17,7 +17,7 @@ use super::assertion::{MAX_LIFETIME_SECS, TYPE};
 use super::pem::{self, PemError};
 use super::public_key::PublicKey;
 use crate::model::{KeyId, PrincipalId, Timestamp};
-use crate::random::{Random, RandomError};
+use crate::random::{Random, RandomError, ring_random};
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: signer,
@@ -121,15 +121,6 @@ fn p256(pkcs8: &[u8]) -> Option<RingSigner> {
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &ring_random())
         .ok()
         .map(|pair| RingSigner::P256(Box::new(pair)))
-}
-
-/// ring takes randomness for ECDSA from its own source alone: the trait is sealed.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "ring's ECDSA accepts no other source"
-)]
-pub(crate) fn ring_random() -> ring::rand::SystemRandom {
-    ring::rand::SystemRandom::new()
 }
 
 /// The private key cannot be used.

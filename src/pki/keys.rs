@@ -8,10 +8,9 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::PkiError;
-use crate::identity::assertion_key::ring_random;
 use crate::identity::pem;
 use crate::identity::public_key::PublicKey;
-use crate::random::Random;
+use crate::random::{Random, ring_random};
 use crate::secret::{Secret, SecretKey};
 
 /// PKCS#8 version 1 (RFC 5958 without the public key) of an Ed25519 key, up to its 32 bytes: the form

@@ -1,5 +1,12 @@
 //! Google Workspace: a service account with domain-wide delegation.
 
+mod account;
+mod api;
+mod token;
+mod verify;
+
+pub(super) use verify::verify;
+
 use serde::Deserialize;
 
 use super::fields::{FieldProblem, Fields, Rule, address, check_rules};
@@ -20,6 +27,9 @@ const RULES: &[Rule] = &[
     },
 ];
 
+/// Where Google gives tokens, whatever a key file says.
+const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+
 const KNOWN: &str =
     "has a field that this kind does not know; it knows service_account_key and delegated_user";
 
@@ -36,6 +46,9 @@ struct KeyFile<'a> {
     client_email: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     private_key: std::borrow::Cow<'a, str>,
+    /// Google names the key in the header of the assertion by it.
+    #[serde(borrow, default)]
+    private_key_id: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     token_uri: std::borrow::Cow<'a, str>,
 }
@@ -52,10 +65,16 @@ fn key_file(value: &str) -> Option<&'static str> {
     }
     // A key file names the host that gets a signed assertion: nothing that a client hands in may
     // choose it.
-    if key.token_uri != "https://oauth2.googleapis.com/token" {
+    if key.token_uri != TOKEN_URI {
         return Some("names another token_uri than https://oauth2.googleapis.com/token");
     }
     None
+}
+
+/// Whether the key file is one, but names another host for tokens.
+fn names_another_host(fields: &Fields) -> bool {
+    let text = fields.text("service_account_key").unwrap_or_default();
+    serde_json::from_str::<KeyFile<'_>>(text).is_ok_and(|key| key.token_uri != TOKEN_URI)
 }
 
 #[cfg(test)]

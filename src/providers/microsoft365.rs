@@ -1,5 +1,17 @@
 //! Microsoft 365: an app registration in Microsoft Entra ID.
 
+mod app;
+mod claims;
+mod ews;
+mod graph;
+mod refusal;
+mod soap;
+mod tenant;
+mod token;
+mod verify;
+
+pub(super) use verify::verify;
+
 use super::fields::{FieldProblem, Fields, Rule, address, check_rules, is_guid, trimmed};
 
 /// The fields whose values are secrets.

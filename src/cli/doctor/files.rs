@@ -57,6 +57,24 @@ pub(super) fn settings(path: &Path, config: &Config, findings: &mut Findings) {
     }
 }
 
+/// How the providers are asked.
+pub(super) fn providers(config: &Config, findings: &mut Findings) {
+    const CHECK: &str = "providers";
+    match config.providers.outbound() {
+        Err(error) => findings.problem(
+            CHECK,
+            error.to_string(),
+            "serve refuses to start with it: correct the file, or remove providers.ca_file",
+        ),
+        Ok(outbound) if outbound.hosts().is_stand_in() => findings.warning(
+            CHECK,
+            "a stand-in on this machine answers for all providers",
+            "remove providers.stand_in: it is for trying out, and verifies nothing",
+        ),
+        Ok(_) => findings.ok(CHECK, "the providers' own hosts are asked"),
+    }
+}
+
 /// The data directory and what lies in it.
 pub(super) fn data(config: &Config, findings: &mut Findings) {
     const CHECK: &str = "data";

@@ -303,7 +303,7 @@ fn the_vain_verification_uses_points_that_ring_accepts() {
         &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING,
         &one,
         &P256_BASE,
-        &crate::identity::assertion_key::ring_random(),
+        &crate::random::ring_random(),
     );
     assert!(pair.is_ok());
     let form = PublicKey::from_ed25519(&ED25519_BASE).unwrap().form();
