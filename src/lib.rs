@@ -17,6 +17,7 @@ pub mod process;
 pub mod providers;
 pub mod random;
 pub mod secret;
+pub mod standin;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -12,6 +12,8 @@ mod microsoft365;
 mod outbound;
 mod probe;
 mod signing;
+#[cfg(test)]
+mod tests;
 mod verification;
 pub mod words;
 

@@ -1,0 +1,46 @@
+//! Changing the world from another process: a listener of its own, without TLS, on loopback.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::Response;
+use axum::routing::{get, post, put};
+
+use super::Shared;
+use super::answers::{Forced, json_of, text};
+use super::world::World;
+
+/// `GET /world` and `PUT /world` read and replace what is registered; `POST /forced` adds an answer.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/world", get(read).merge(put(replace)))
+        .route("/forced", post(force))
+        .with_state(shared)
+}
+
+async fn read(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let world = serde_json::to_value(&*shared.world()).unwrap_or_default();
+    json_of(200, &world)
+}
+
+async fn replace(State(shared): State<Arc<Shared>>, body: Bytes) -> Response<Body> {
+    match serde_json::from_slice::<World>(&body) {
+        Ok(world) => {
+            *shared.world() = world;
+            text(204, "text/plain", String::new())
+        }
+        Err(error) => text(400, "text/plain", error.to_string()),
+    }
+}
+
+async fn force(State(shared): State<Arc<Shared>>, body: Bytes) -> Response<Body> {
+    match serde_json::from_slice::<Forced>(&body) {
+        Ok(forced) => {
+            shared.world().forced.push(forced);
+            text(204, "text/plain", String::new())
+        }
+        Err(error) => text(400, "text/plain", error.to_string()),
+    }
+}
