@@ -6,9 +6,11 @@
 
 mod authority;
 mod keys;
+mod revocation_list;
 
 pub use authority::{
     IssuedCertificate, Issuer, NewAuthority, PkiError, RequestError, ServerName, create_authority,
-    read_own_request, read_request,
+    create_authority_named, read_own_request, read_request,
 };
 pub use keys::{Ed25519Key, P256Key, tls_key};
+pub use revocation_list::{ListContent, RevokedCertificate};

@@ -6,6 +6,7 @@
 
 mod audit_log;
 mod authorities;
+mod authority_uses;
 mod backup;
 mod bundle;
 mod caller;
@@ -24,12 +25,16 @@ mod memory;
 mod names;
 mod open;
 mod operators;
+mod own_authority;
+mod own_list;
 mod principal_keys;
 mod recipients;
 mod recorder;
 mod recover;
 mod release;
 mod renewal;
+mod revocation_lists;
+mod roll;
 mod server_certificate;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -42,7 +47,7 @@ pub use audit_log::*;
 pub use authorities::*;
 pub use backup::*;
 pub use bundle::{Bundle, BundleAnswer, BundleFilter};
-pub use caller::{Caller, KeyName, ResolvedKey};
+pub use caller::{Caller, KeyName, ResolvedKey, Vouched};
 pub use clients::*;
 pub use consistency::Consistency;
 pub use credentials::*;
@@ -62,13 +67,15 @@ pub use recipients::*;
 pub use recorder::LeaseError;
 pub use release::{Delivery, ReleaseAnswer};
 pub use renewal::Renew;
+pub use revocation_lists::{NewRevocationList, RevocationListView};
+pub use roll::AuthorityRoll;
 pub use server_certificate::ServerCertificate;
 pub use versions::*;
 pub use workloads::*;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -97,6 +104,14 @@ pub struct Vault {
     random: Arc<dyn Random>,
     deployment: String,
     node: String,
+    /// Where clients reach the API, if that is configured.
+    url: Option<String>,
+    /// When authorities were last used here.
+    uses: authority_uses::AuthorityUses,
+    /// Revocation lists of the own authorities that were served last.
+    own_lists: own_list::ServedLists,
+    /// How the revocation lists of foreign authorities are: a [`revocation_lists::ListsState`].
+    lists_state: AtomicU8,
     audit_key: VerifierKey,
     statements: StatementSigner,
     /// Where root key files and the newest checkpoint lie, if anywhere.
@@ -123,8 +138,14 @@ pub struct Part {
     pub name: &'static str,
     /// Whether it works.
     pub ready: bool,
-    /// What to look at when it does not.
+    /// What to look at when it does not, or when it works and yet needs somebody.
     pub detail: &'static str,
+}
+
+impl Part {
+    fn saying(self, detail: &'static str) -> Self {
+        Self { detail, ..self }
+    }
 }
 
 impl Vault {
@@ -163,7 +184,7 @@ impl Vault {
         let part = |name, ready, detail| Part {
             name,
             ready,
-            detail,
+            detail: if ready { "ok" } else { detail },
         };
         vec![
             part(
@@ -181,6 +202,8 @@ impl Vault {
                 self.skew.load(Ordering::Acquire).abs() <= MOST_SKEW_MICROS,
                 "this node's clock is more than 5 seconds from the database's",
             ),
+            // The node itself works; others than those of one authority are not concerned.
+            part("revocation-lists", true, "").saying(self.revocation_lists_detail()),
         ]
     }
 

@@ -114,6 +114,16 @@ kinds! {
     AuthorityAdded = "authority.added",
     /// A certificate authority was removed.
     AuthorityRemoved = "authority.removed",
+    /// The times at which a certificate authority is accepted were changed.
+    AuthorityChanged = "authority.changed",
+    /// A new own certificate authority was made beside the old one.
+    AuthorityRolled = "authority.rolled",
+    /// A revocation list of a foreign authority was imported.
+    RevocationListImported = "authority.crl-imported",
+    /// The revocation lists of a foreign authority were given up.
+    RevocationListsRemoved = "authority.crl-removed",
+    /// A revocation list of an own authority was made.
+    RevocationListIssued = "authority.crl-issued",
     /// A key-encryption key was made.
     KekCreated = "kek.created",
     /// A key of the service itself was made.

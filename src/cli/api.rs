@@ -253,6 +253,16 @@ impl Api {
         json(&read_all(self.send(request).await?).await?)
     }
 
+    /// Puts a body in the place of what is there.
+    ///
+    /// # Errors
+    /// The server said no, or the answer cannot be used.
+    pub async fn put(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        let mut request = Request::new(Method::PUT, path);
+        request.body = Some(Bytes::from(body.to_string()));
+        json(&read_all(self.send(request).await?).await?)
+    }
+
     /// A request without a body: `PUT` of a membership, `DELETE`.
     ///
     /// # Errors

@@ -178,6 +178,7 @@ async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>
         deployment: None,
         node: node_name()?,
         identities,
+        url: None,
         cache_bytes: 32 * 1024 * 1024,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),

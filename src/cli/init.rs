@@ -349,6 +349,7 @@ async fn make(
         deployment: Some(deployment.clone()),
         node: arguments.node.clone(),
         identities: access.identities,
+        url: None,
         cache_bytes: 1024 * 1024,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),

@@ -1,14 +1,10 @@
 //! One running node: a vault, its listeners, and an orderly end.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+mod certificate;
 
-use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,17 +13,9 @@ use super::error::CliError;
 use crate::http::server::{Limits, Server, Transport};
 use crate::http::status::{self, Metrics, Readiness};
 use crate::http::{ApiState, api_router, surround};
-use crate::identity::client_cert::{PossessionVerifier, server_config};
-use crate::pki::ServerName;
 use crate::vault::Vault;
-
-/// Where the certificate of the API's listener comes from.
-pub enum ServerIdentity {
-    /// From two files: the chain and the key.
-    Files(PathBuf, PathBuf),
-    /// From the deployment's own authority, for these names, made anew at each start.
-    Own(Vec<ServerName>),
-}
+use certificate::{Certificate, CertificateState};
+pub use certificate::{ServerIdentity, server_names};
 
 /// What a node listens on.
 pub struct Node {
@@ -45,18 +33,28 @@ pub struct Node {
     pub metrics: Metrics,
 }
 
-struct VaultReadiness(Arc<Vault>);
+struct NodeReadiness {
+    vault: Arc<Vault>,
+    certificate: CertificateState,
+}
 
-impl Readiness for VaultReadiness {
+impl Readiness for NodeReadiness {
     fn parts(&self) -> Vec<status::Part> {
-        let parts = self.0.readiness().into_iter();
-        parts
+        let parts = self.vault.readiness().into_iter();
+        let mut parts: Vec<_> = parts
             .map(|part| status::Part {
                 name: part.name,
                 ready: part.ready,
-                detail: if part.ready { "ok" } else { part.detail },
+                detail: part.detail,
             })
-            .collect()
+            .collect();
+        // The old certificate goes on to be shown, so that the node does its work.
+        parts.push(status::Part {
+            name: "server-certificate",
+            ready: true,
+            detail: self.certificate.detail(),
+        });
+        parts
     }
 }
 
@@ -74,7 +72,7 @@ impl Node {
             limits,
             metrics,
         } = self;
-        let tls = Arc::new(ArcSwap::new(tls_config(&vault, &identity).await?));
+        let mut certificate = Certificate::load(Arc::clone(&vault), identity).await?;
         let (stop, stopping) = watch::channel(false);
 
         let clock = Arc::clone(vault.clock());
@@ -82,11 +80,14 @@ impl Node {
         let (router, _) = api_router(ApiState::new(Arc::clone(&vault)));
         let api = Server {
             listener: api,
-            transport: Transport::Tls(Arc::clone(&tls)),
+            transport: Transport::Tls(certificate.source()),
             router: surround(router, Arc::clone(&clock), Arc::clone(&random)),
             limits,
         };
-        let readiness = Arc::new(VaultReadiness(Arc::clone(&vault)));
+        let readiness = Arc::new(NodeReadiness {
+            vault: Arc::clone(&vault),
+            certificate: certificate.state(),
+        });
         let status = Server {
             listener: status,
             transport: Transport::Plain,
@@ -101,7 +102,7 @@ impl Node {
         let status = tokio::spawn(status.run(stopping));
         ready();
 
-        let waited = wait_for_end(&vault, &identity, &tls).await;
+        let waited = wait_for_end(&mut certificate).await;
         tracing::info!("stopping: requests under way are finished first");
         let _ = stop.send(true);
         let _ = api.await;
@@ -113,96 +114,23 @@ impl Node {
     }
 }
 
-/// Waits for SIGTERM or SIGINT. SIGHUP reads the certificate anew, and so does every day.
-async fn wait_for_end(
-    vault: &Arc<Vault>,
-    identity: &ServerIdentity,
-    tls: &ArcSwap<ServerConfig>,
-) -> Result<(), CliError> {
+/// Waits for SIGTERM or SIGINT, and meanwhile keeps the listener's certificate the right one: it is
+/// read anew on SIGHUP, when its files or the own authority changed, and every day.
+async fn wait_for_end(certificate: &mut Certificate) -> Result<(), CliError> {
     let listen = |kind| signal(kind).map_err(|error| CliError::local(format!("signals: {error}")));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut reload = listen(SignalKind::hangup())?;
-    let mut daily = tokio::time::interval(Duration::from_secs(24 * 60 * 60));
-    daily.tick().await;
+    let mut look = tokio::time::interval(certificate::LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = reload.recv() => {}
-            _ = daily.tick() => {}
-        }
-        match tls_config(vault, identity).await {
-            Ok(config) => {
-                tls.store(config);
-                tracing::info!("the server's certificate was read anew");
-            }
-            Err(error) => tracing::error!(%error, "the old server certificate stays in use"),
+            _ = reload.recv() => certificate.renew().await,
+            _ = look.tick() => certificate.renew_if_changed().await,
         }
     }
-}
-
-async fn tls_config(
-    vault: &Vault,
-    identity: &ServerIdentity,
-) -> Result<Arc<ServerConfig>, CliError> {
-    let (chain, key) = match identity {
-        ServerIdentity::Files(chain, key) => {
-            let unusable = |path: &PathBuf| {
-                CliError::local(format!(
-                    "{} cannot be used as PEM: check its content",
-                    path.display()
-                ))
-            };
-            let certificates: Result<Vec<CertificateDer<'static>>, _> =
-                CertificateDer::pem_file_iter(chain)
-                    .map_err(|_| unusable(chain))?
-                    .collect();
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|_| unusable(key))?;
-            (certificates.map_err(|_| unusable(chain))?, key)
-        }
-        ServerIdentity::Own(names) => {
-            let issued = vault.issue_server_certificate(names).await;
-            let issued = issued.map_err(|error| CliError::local(error.to_string()))?;
-            (issued.chain, issued.key)
-        }
-    };
-    let config = server_config(chain, key, PossessionVerifier::new());
-    let config = config.map_err(|error| {
-        CliError::local(format!(
-            "the server's certificate and key cannot be used: {error}"
-        ))
-    })?;
-    Ok(Arc::new(config))
-}
-
-/// The names that a listener's own certificate is for.
-pub fn server_names(listen: SocketAddr, url: Option<&str>) -> Vec<ServerName> {
-    let mut names = vec![ServerName::Dns("localhost".to_owned())];
-    let ip = listen.ip();
-    if ip.is_unspecified() {
-        names.push(ServerName::Ip(IpAddr::from([127, 0, 0, 1])));
-    } else {
-        names.push(ServerName::Ip(ip));
-    }
-    let host = url
-        .and_then(|url| url.strip_prefix("https://"))
-        .map(|rest| {
-            let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-            host.trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned()
-        });
-    if let Some(host) = host {
-        let name = match host.parse::<IpAddr>() {
-            Ok(ip) => ServerName::Ip(ip),
-            Err(_) => ServerName::Dns(host),
-        };
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
 }
 
 /// Binds a listener, or says in words why it cannot be bound.

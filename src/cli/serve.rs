@@ -91,6 +91,7 @@ async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError
         deployment: Some(config.deployment.clone()),
         node: config.node.clone(),
         identities,
+        url: config.api.url.clone(),
         cache_bytes: config.limits.cache_mib as u64 * 1024 * 1024,
         backups: backup_settings(&config.backup),
         lifetimes: lifetimes(&config.certificates),

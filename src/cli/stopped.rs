@@ -28,6 +28,7 @@ pub async fn open_stopped(
         deployment: Some(config.deployment.clone()),
         node: config.node.clone(),
         identities,
+        url: config.api.url.clone(),
         cache_bytes: 1024 * 1024,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),

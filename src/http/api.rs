@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
     BASE, audit, authorities, backups, clients, contacts, credentials, enrolment, keys, names,
-    operators, principal_keys, receipts, versions, workloads,
+    operators, principal_keys, receipts, revocation_lists, versions, workloads,
 };
 use super::{enrol, problem, workload};
 use crate::model;
@@ -66,7 +66,10 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(enrolment::list_operator_tokens, enrolment::issue_operator_token))
         .routes(routes!(enrolment::revoke_operator_token))
         .routes(routes!(authorities::list_authorities, authorities::add_authority))
-        .routes(routes!(authorities::read_authority, authorities::remove_authority))
+        .routes(routes!(authorities::read_authority, authorities::change_authority, authorities::remove_authority))
+        .routes(routes!(authorities::roll_authority))
+        .routes(routes!(revocation_lists::read_trust_bundle))
+        .routes(routes!(revocation_lists::read_revocation_list, revocation_lists::import_revocation_list, revocation_lists::remove_revocation_lists))
         .routes(routes!(keys::read_keys))
         .routes(routes!(audit::list_audit_records))
         .routes(routes!(audit::read_audit_checkpoint))

@@ -9,7 +9,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::limits::FailureLimit;
 use super::problem::{FieldError, Problem};
@@ -21,7 +21,7 @@ use crate::identity::trust::{Authority, TrustStore};
 use crate::identity::{AuthenticateError, Authenticated, Proof, Reason, authenticate};
 use crate::model::RequestId;
 use crate::store::SpentAssertion;
-use crate::vault::{Caller, Vault, VaultError, forget_assertion_at};
+use crate::vault::{Caller, Vault, VaultError, Vouched, forget_assertion_at};
 
 /// What the routes of the API share.
 #[derive(Clone)]
@@ -65,11 +65,20 @@ impl ApiState {
             };
             known.push(Authority {
                 id: row.id,
+                revision: row.revision,
                 trust_domain,
                 certificate: CertificateDer::from(row.certificate.clone()),
                 accept_from: Some(row.accept_from),
                 accept_until: row.accept_until,
-                crls: Vec::new(),
+                crls: authorities
+                    .lists
+                    .iter()
+                    .filter(|list| list.authority_id == row.id)
+                    .map(|list| CertificateRevocationListDer::from(list.list.clone()))
+                    .collect(),
+                // Without its lists nothing of it is accepted: an altered or deleted row must not
+                // make a revoked certificate good again.
+                needs_crl: row.lists_since.is_some(),
             });
         }
         let trust = match TrustStore::new(generation, known.clone()) {
@@ -110,7 +119,12 @@ impl ApiState {
         for proof in proofs {
             match proof {
                 Proof::Pinned { .. } => {}
-                Proof::Spiffe(spiffe) => authority = Some(spiffe.authority),
+                Proof::Spiffe(spiffe) => {
+                    authority = Some(Vouched {
+                        authority: spiffe.authority,
+                        revision: spiffe.authority_revision,
+                    });
+                }
                 Proof::Assertion(proof) => {
                     assertion = Some(SpentAssertion {
                         jti: proof.jti.0,

@@ -93,6 +93,26 @@ const METRICS: &[(Form, &str, &str)] = &[
         "strongroom_registry_rows_refused_total",
         "Reads of registry rows that the service did not write, by table. Alarm at any.",
     ),
+    (
+        Gauge,
+        "strongroom_authority_last_used_timestamp_seconds",
+        "When this node last let somebody in on the word of an authority, in seconds since 1970.",
+    ),
+    (
+        Gauge,
+        "strongroom_revocation_list_remaining_seconds",
+        "Seconds until a revocation list of a foreign authority ends; then whoever it is about is refused. Alarm below six hours.",
+    ),
+    (
+        Gauge,
+        "strongroom_server_certificate_current",
+        "1 when the API shows the certificate that is configured, 0 when the files changed and cannot be used. Alarm at 0.",
+    ),
+    (
+        Gauge,
+        "strongroom_server_certificate_not_after_timestamp_seconds",
+        "When the certificate that the API shows ends, in seconds since 1970.",
+    ),
 ];
 
 /// Those whose labels are only known when something happens.

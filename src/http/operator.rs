@@ -16,6 +16,7 @@ pub mod operators;
 pub mod principal_keys;
 pub mod problems;
 pub mod receipts;
+pub mod revocation_lists;
 pub mod versions;
 pub mod workloads;
 

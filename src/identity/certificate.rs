@@ -114,6 +114,11 @@ impl ClientLeaf {
     }
 }
 
+/// The last second of a certificate's validity, if it can be read.
+pub fn certificate_end(der: &CertificateDer<'_>) -> Option<Timestamp> {
+    Leaf::parse(der).ok().map(|leaf| leaf.not_after())
+}
+
 /// Checks the sizes of what a client sent, before anything is parsed.
 ///
 /// # Errors

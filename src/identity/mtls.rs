@@ -89,6 +89,7 @@ fn spiffe_proof(
     let trusted = trust.verify_chain(leaf, intermediates, &trust_domain, now)?;
     Ok(SpiffeProof {
         authority: trusted.authority.id,
+        authority_revision: trusted.authority.revision,
         trust_domain,
         spiffe_id,
         spki: leaf.spki,

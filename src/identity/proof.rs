@@ -65,6 +65,8 @@ pub enum Proof {
 pub struct SpiffeProof {
     /// The authority that the chain ends in.
     pub authority: AuthorityId,
+    /// The revision of that authority that the chain was checked against.
+    pub authority_revision: i64,
     /// The trust domain of that authority, which is also that of the id.
     pub trust_domain: TrustDomain,
     /// The one URI name of the leaf.

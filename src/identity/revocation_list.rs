@@ -139,6 +139,11 @@ impl RevocationList {
         })
     }
 
+    /// SHA-256 of its DER, to be recorded.
+    pub fn sha256(&self) -> [u8; 32] {
+        sha256(&self.der)
+    }
+
     /// Checks that the list is this authority's and good now.
     ///
     /// # Errors
@@ -195,8 +200,14 @@ fn scope(list: &CertificateRevocationList<'_>) -> Result<(String, Vec<String>), 
             }
         }
     }
-    let digest = ring::digest::digest(&ring::digest::SHA256, extension.value);
-    Ok((hex::encode(digest.as_ref()), addresses))
+    Ok((hex::encode(sha256(extension.value)), addresses))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest.as_ref());
+    hash
 }
 
 #[cfg(test)]

@@ -164,11 +164,13 @@ impl TestCa {
     pub(crate) fn authority(&self, last: char, trust_domain: &str) -> Authority {
         Authority {
             id: authority_id(last),
+            revision: 1,
             trust_domain: trust_domain.parse().unwrap(),
             certificate: self.certificate.clone(),
             accept_from: None,
             accept_until: None,
             crls: Vec::new(),
+            needs_crl: false,
         }
     }
 }

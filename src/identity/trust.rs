@@ -19,6 +19,8 @@ use crate::model::{AuthorityId, Timestamp};
 pub struct Authority {
     /// Its id.
     pub id: AuthorityId,
+    /// Counts the changes of what is said here; a proof names it.
+    pub revision: i64,
     /// The only trust domain whose names it may give.
     pub trust_domain: TrustDomain,
     /// Its certificate.
@@ -30,6 +32,9 @@ pub struct Authority {
     /// Its revocation lists. With one or more of them, every certificate of a chain must be
     /// covered by one that is not past its next update.
     pub crls: Vec<CertificateRevocationListDer<'static>>,
+    /// Whether its certificates are accepted with a revocation list only, so that none at all
+    /// means that nothing of it is accepted.
+    pub needs_crl: bool,
 }
 
 /// The configuration of authorities cannot be used.
@@ -181,12 +186,41 @@ impl Anchor {
         if !accepted {
             return Err(Reason::ChainUntrusted);
         }
+        if self.crls.is_empty() && self.authority.needs_crl {
+            return Err(Reason::RevocationUnknown);
+        }
         let crls: Vec<_> = self.crls.iter().collect();
+        self.verify_with(leaf, intermediates, &crls, UnknownStatusPolicy::Deny, now)?;
+        // webpki asks only the first list that speaks for a certificate. Where a certificate names
+        // several distribution points, any of their lists may revoke it.
+        if crls.len() > 1 {
+            for list in crls {
+                let alone = self.verify_with(
+                    leaf,
+                    intermediates,
+                    &[list],
+                    UnknownStatusPolicy::Allow,
+                    now,
+                );
+                alone?;
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_with(
+        &self,
+        leaf: &Leaf<'_>,
+        intermediates: &[CertificateDer<'_>],
+        crls: &[&CertRevocationList<'_>],
+        unknown: UnknownStatusPolicy,
+        now: Timestamp,
+    ) -> Result<(), Reason> {
         // No list, no options: `new` refuses only an empty slice.
-        let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|options| {
+        let revocation = RevocationOptionsBuilder::new(crls).ok().map(|options| {
             options
                 .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(UnknownStatusPolicy::Deny)
+                .with_status_policy(unknown)
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });

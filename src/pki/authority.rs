@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
-    string::Ia5String,
+    BasicConstraints, Certificate, CertificateParams, CrlDistributionPoint, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SerialNumber,
+    SubjectPublicKeyInfo, string::Ia5String,
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -189,11 +189,24 @@ pub fn create_authority(
     now: Timestamp,
     random: &dyn Random,
 ) -> Result<NewAuthority, PkiError> {
+    create_authority_named(trust_domain.as_str(), now, random)
+}
+
+/// The same with this common name. Two authorities of one deployment must not have one name, because
+/// whoever looks for a revocation list, or for an issuer, looks by the name.
+///
+/// # Errors
+/// Randomness or signing failed.
+pub fn create_authority_named(
+    common_name: &str,
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<NewAuthority, PkiError> {
     let key = P256Key::generate()?;
     let mut params = blank(now, now.plus_secs(AUTHORITY_LIFETIME_SECS), random)?;
     params
         .distinguished_name
-        .push(DnType::CommonName, trust_domain.as_str());
+        .push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = false;
@@ -236,6 +249,7 @@ pub struct Issuer {
     certificate: CertificateDer<'static>,
     trust_domain: TrustDomain,
     not_after: Timestamp,
+    list_url: Option<String>,
 }
 
 impl Issuer {
@@ -260,7 +274,23 @@ impl Issuer {
             certificate,
             trust_domain,
             not_after: facts.not_after,
+            list_url: None,
         })
+    }
+
+    /// The same authority, naming the address of its revocation list in what it issues (RFC 5280,
+    /// 4.2.1.13).
+    pub fn with_list_url(self, list_url: Option<String>) -> Self {
+        Self { list_url, ..self }
+    }
+
+    /// The last second of the authority's own certificate.
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    pub(super) const fn inner(&self) -> &rcgen::Issuer<'static, P256Key> {
+        &self.issuer
     }
 
     /// The authority's certificate.
@@ -351,6 +381,11 @@ impl Issuer {
             ExtendedKeyUsagePurpose::ServerAuth,
         ];
         params.use_authority_key_identifier_extension = true;
+        if let Some(url) = &self.list_url {
+            params.crl_distribution_points = vec![CrlDistributionPoint {
+                uris: vec![url.clone()],
+            }];
+        }
         Ok(params)
     }
 

@@ -39,6 +39,20 @@ pub struct AuthorityRow {
     pub mac: Vec<u8>,
 }
 
+impl AuthorityRow {
+    /// Whether its certificates are accepted at this moment, as far as this row says.
+    pub fn accepted_at(&self, now: Timestamp) -> bool {
+        self.removed_at.is_none()
+            && self.accept_from <= now
+            && self.accept_until.is_none_or(|until| now < until)
+    }
+
+    /// Whether it is Strongroom's own.
+    pub fn is_own(&self) -> bool {
+        self.origin == AuthorityOrigin::Own
+    }
+}
+
 impl Tagged for AuthorityRow {
     const TABLE: &'static str = "authorities";
 

@@ -8,16 +8,16 @@ use super::caller::Caller;
 use super::error::VaultError;
 use super::memory::EVERYTHING;
 use super::operators::another_tech_ops_remains;
+use super::own_authority::issuing;
 use super::recorder::Changed;
+use super::revocation_lists::RevocationListView;
 use super::{Vault, same_revision};
-use crate::audit::Kind;
-use crate::crypto::ServiceKeyName;
+use crate::audit::{Detail, Kind};
 use crate::identity::certificate::CertificateFacts;
 use crate::identity::pem;
 use crate::identity::spiffe::TrustDomain;
 use crate::model::{AuthorityId, Permission, Slug, Timestamp};
-use crate::pki::Issuer;
-use crate::store::{AuthorityOrigin, AuthorityRow, Page, StoreError};
+use crate::store::{AuthorityOrigin, AuthorityRow, Page, RevocationListRow, StoreError, Tx};
 
 /// A foreign authority to be trusted for its own trust domain.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -47,8 +47,19 @@ pub struct AuthorityView {
     pub not_before: Timestamp,
     /// The last second of its certificate's validity.
     pub not_after: Timestamp,
+    /// From when on its certificates are accepted.
+    pub accept_from: Timestamp,
+    /// Until when (exclusive) they are accepted.
+    pub accept_until: Option<Timestamp>,
     /// Whether it is Strongroom's own.
     pub own: bool,
+    /// Of an own one: from when on the listener shows a certificate of it.
+    pub presented_from: Option<Timestamp>,
+    /// When somebody was last let in on its word, by any node, within a minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Of a foreign one: its revocation lists. With one or more of them, a certificate is accepted
+    /// only if a list that has not ended is about it.
+    pub revocation_lists: Vec<RevocationListView>,
     /// When it was removed.
     pub removed_at: Option<Timestamp>,
     /// When it was added.
@@ -57,22 +68,112 @@ pub struct AuthorityView {
     pub revision: i64,
 }
 
-fn view(row: AuthorityRow) -> Result<AuthorityView, VaultError> {
-    let der = CertificateDer::from(row.certificate);
-    let facts = CertificateFacts::of_authority_der(&der)
-        .map_err(|_| VaultError::Internal("an authority's certificate is damaged"))?;
-    Ok(AuthorityView {
-        id: row.id,
-        name: row.name,
-        trust_domain: row.trust_domain,
-        fingerprint: hex::encode(facts.spki.0),
-        not_before: facts.not_before,
-        not_after: facts.not_after,
-        own: row.origin == AuthorityOrigin::Own,
-        removed_at: row.removed_at,
-        created_at: row.created_at,
-        revision: row.revision,
-    })
+impl AuthorityView {
+    /// What is shown of an authority.
+    pub(super) fn new(
+        row: AuthorityRow,
+        lists: &[RevocationListRow],
+        last_used_at: Option<Timestamp>,
+    ) -> Result<Self, VaultError> {
+        let facts = facts(&row)?;
+        let lists = lists.iter().filter(|list| list.authority_id == row.id);
+        Ok(Self {
+            own: row.is_own(),
+            id: row.id,
+            name: row.name,
+            trust_domain: row.trust_domain,
+            fingerprint: hex::encode(facts.spki.0),
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+            accept_from: row.accept_from,
+            accept_until: row.accept_until,
+            presented_from: row.presented_from,
+            last_used_at,
+            revocation_lists: lists.map(RevocationListView::from).collect(),
+            removed_at: row.removed_at,
+            created_at: row.created_at,
+            revision: row.revision,
+        })
+    }
+}
+
+fn facts(row: &AuthorityRow) -> Result<CertificateFacts, VaultError> {
+    let der = CertificateDer::from(row.certificate.clone());
+    CertificateFacts::of_authority_der(&der)
+        .map_err(|_| VaultError::Internal("an authority's certificate is damaged"))
+}
+
+/// The first moment at which an authority's own certificate is not valid any more.
+pub(super) fn own_end(facts: &CertificateFacts) -> Timestamp {
+    facts.not_after.plus_secs(1)
+}
+
+/// Refuses an end of acceptance that is beyond the authority's own.
+pub(super) fn accept_until_fits(
+    field: &'static str,
+    row: &AuthorityRow,
+    until: Timestamp,
+) -> Result<(), VaultError> {
+    if until > own_end(&facts(row)?) {
+        return Err(VaultError::invalid(
+            field,
+            "lies behind the end of the authority's own certificate",
+        ));
+    }
+    Ok(())
+}
+
+/// What is to be changed; what is left out stays.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityPatch {
+    /// From when on its certificates are accepted; not before its own certificate is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_from: Option<Timestamp>,
+    /// Until when (exclusive) its certificates are accepted; not beyond its own certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_until: Option<Timestamp>,
+    /// From when on the listener shows a certificate of it; own authorities only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presented_from: Option<Timestamp>,
+}
+
+impl AuthorityPatch {
+    fn apply(self, row: &mut AuthorityRow) -> Result<(), VaultError> {
+        let facts = facts(row)?;
+        if let Some(from) = self.accept_from {
+            if from < facts.not_before {
+                return Err(VaultError::invalid(
+                    "accept_from",
+                    "lies before the authority's own certificate is valid",
+                ));
+            }
+            row.accept_from = from;
+        }
+        if let Some(until) = self.accept_until {
+            accept_until_fits("accept_until", row, until)?;
+            row.accept_until = Some(until);
+        }
+        if row
+            .accept_until
+            .is_some_and(|until| until <= row.accept_from)
+        {
+            return Err(VaultError::invalid(
+                "accept_until",
+                "must lie behind accept_from",
+            ));
+        }
+        if let Some(from) = self.presented_from {
+            if !row.is_own() {
+                return Err(VaultError::invalid(
+                    "presented_from",
+                    "goes with Strongroom's own authorities only",
+                ));
+            }
+            row.presented_from = Some(from);
+        }
+        Ok(())
+    }
 }
 
 impl Vault {
@@ -115,7 +216,7 @@ impl Vault {
             certificate: facts.der.to_vec(),
             origin: AuthorityOrigin::Foreign,
             accept_from: facts.not_before,
-            accept_until: Some(facts.not_after.plus_secs(1)),
+            accept_until: Some(own_end(&facts)),
             key_generation: None,
             presented_from: None,
             lists_since: None,
@@ -148,7 +249,7 @@ impl Vault {
                     })?;
                 let subjects = vec![EVERYTHING.to_owned()];
                 Ok(Changed {
-                    value: view(row)?,
+                    value: AuthorityView::new(row, &[], None)?,
                     records: vec![record],
                     subjects,
                 })
@@ -168,11 +269,14 @@ impl Vault {
         limit: i64,
     ) -> Result<Page<AuthorityView>, VaultError> {
         self.authorise(caller, Permission::ReadMetadata).await?;
-        let page = self.db.read().await?.authorities(after, limit).await?;
-        let items: Result<Vec<AuthorityView>, VaultError> =
-            page.items.into_iter().map(view).collect();
+        let mut tx = self.db.read().await?;
+        let page = tx.authorities(after, limit).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for row in page.items {
+            items.push(self.authority_view(&mut tx, row).await?);
+        }
         Ok(Page {
-            items: items?,
+            items,
             next: page.next,
         })
     }
@@ -187,14 +291,81 @@ impl Vault {
         id: AuthorityId,
     ) -> Result<AuthorityView, VaultError> {
         self.authorise(caller, Permission::ReadMetadata).await?;
-        let row = self.db.read().await?.authority(id).await?;
-        view(row.ok_or(VaultError::NotFound)?)
+        let mut tx = self.db.read().await?;
+        let row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
+        self.authority_view(&mut tx, row).await
     }
 
-    /// Stops trusting a foreign authority. It takes effect at the next request on every node.
+    async fn authority_view(
+        &self,
+        tx: &mut Tx,
+        row: AuthorityRow,
+    ) -> Result<AuthorityView, VaultError> {
+        let lists = tx.revocation_lists_of(row.id).await?;
+        let last_used_at = self.uses.newest(tx).await?.remove(&row.id);
+        AuthorityView::new(row, &lists, last_used_at)
+    }
+
+    /// Changes the times at which an authority that still has the revision `expected` is accepted,
+    /// or shown by the listener. It takes effect at the next request on every node.
     ///
     /// # Errors
-    /// It is not there, is Strongroom's own, was removed, or nobody would be left to administer; see [`VaultError`].
+    /// It is not there, was removed or has changed; a time does not fit, or nobody would be left to
+    /// administer; see [`VaultError`].
+    pub async fn change_authority(
+        &self,
+        caller: &Caller,
+        id: AuthorityId,
+        expected: i64,
+        patch: AuthorityPatch,
+    ) -> Result<AuthorityView, VaultError> {
+        let now = self.clock.now();
+        let mut record = caller.draft(Kind::AuthorityChanged).about([id.into()]);
+        let times = [
+            ("accept_from", patch.accept_from),
+            ("accept_until", patch.accept_until),
+            ("presented_from", patch.presented_from),
+        ];
+        for (name, time) in times {
+            if let Some(time) = time {
+                record = record.with(name, Detail::Time(time));
+            }
+        }
+        let mut view = self
+            .change(caller, Permission::WritePrincipals, move |tx| {
+                Box::pin(async move {
+                    let mut row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
+                    same_revision(row.revision, expected)?;
+                    if row.removed_at.is_some() {
+                        return Err(VaultError::Conflict("this authority was removed"));
+                    }
+                    patch.apply(&mut row)?;
+                    issues_still(tx, &row, now).await?;
+                    row.revision += 1;
+                    if !tx.update_authority(&mut row, expected).await? {
+                        return Err(VaultError::Changed);
+                    }
+                    another_tech_ops_remains(tx, now).await?;
+                    let lists = tx.revocation_lists_of(id).await?;
+                    Ok(Changed {
+                        value: AuthorityView::new(row, &lists, None)?,
+                        records: vec![record],
+                        subjects: vec![EVERYTHING.to_owned()],
+                    })
+                })
+            })
+            .await?;
+        let mut tx = self.db.read().await?;
+        view.last_used_at = self.uses.newest(&mut tx).await?.remove(&id);
+        Ok(view)
+    }
+
+    /// Stops trusting an authority, a foreign one or an own one that was rolled. It takes effect at
+    /// the next request on every node.
+    ///
+    /// # Errors
+    /// It is not there, is the own one that issues, was removed, or nobody would be left to
+    /// administer; see [`VaultError`].
     pub async fn remove_authority(
         &self,
         caller: &Caller,
@@ -208,9 +379,11 @@ impl Vault {
                 let mut row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
                 let revision = row.revision;
                 same_revision(revision, expected.unwrap_or(revision))?;
-                if row.origin == AuthorityOrigin::Own {
+                let all = tx.authorities("", 1000).await?.items;
+                if issuing(&all).is_some_and(|issuing| issuing.id == id) {
                     return Err(VaultError::Conflict(
-                        "this is Strongroom's own authority: it cannot be removed",
+                        "this is Strongroom's own authority, which issues certificates: roll it \
+                         first",
                     ));
                 }
                 if row.removed_at.is_some() {
@@ -224,7 +397,7 @@ impl Vault {
                 another_tech_ops_remains(tx, now).await?;
                 let subjects = vec![EVERYTHING.to_owned()];
                 Ok(Changed {
-                    value: view(row)?,
+                    value: AuthorityView::new(row, &[], None)?,
                     records: vec![record],
                     subjects,
                 })
@@ -232,39 +405,16 @@ impl Vault {
         })
         .await
     }
+}
 
-    /// The certificates of the service's own authorities that are not removed, in PEM.
-    pub(super) async fn own_authorities_pem(&self) -> Result<String, VaultError> {
-        let authorities = self.authorities().await?;
-        let own = authorities.rows.iter();
-        let own = own.filter(|row| row.origin == AuthorityOrigin::Own);
-        Ok(own
-            .map(|row| String::clone(&pem::write_one(&row.certificate, "CERTIFICATE")))
-            .collect())
+/// Refuses to end the own authority that issues: what it issues has to be accepted.
+async fn issues_still(tx: &mut Tx, row: &AuthorityRow, now: Timestamp) -> Result<(), VaultError> {
+    let all = tx.authorities("", 1000).await?.items;
+    let issues = issuing(&all).is_some_and(|issuing| issuing.id == row.id);
+    if issues && !row.accepted_at(now) {
+        return Err(VaultError::Conflict(
+            "this is Strongroom's own authority, which issues certificates: roll it first",
+        ));
     }
-
-    /// Strongroom's own authority, opened to issue one certificate.
-    pub(super) async fn own_issuer(&self) -> Result<(AuthorityId, Issuer), VaultError> {
-        let mut tx = self.db.read().await?;
-        let own = tx.authorities("", 1000).await?.items.into_iter();
-        let own = own.filter(|row| row.origin == AuthorityOrigin::Own && row.removed_at.is_none());
-        let own = own.max_by_key(|row| row.created_at);
-        let own = own.ok_or(VaultError::Internal("the own authority is missing"))?;
-        let name = ServiceKeyName::Authority;
-        let keys = tx.service_keys().await?;
-        let key = keys.iter().find(|row| row.name == name.as_str());
-        let key = key.ok_or(VaultError::Internal("the own authority's key is missing"))?;
-        let generation = u32::try_from(key.generation)
-            .map_err(|_| VaultError::Internal("a service key is damaged"))?;
-        let key = self
-            .keyring
-            .open_service_bytes(name, generation, &key.wrapped)?;
-        let trust_domain: TrustDomain = own
-            .trust_domain
-            .parse()
-            .map_err(|_| VaultError::Internal("the own trust domain is damaged"))?;
-        let issuer = Issuer::open(CertificateDer::from(own.certificate), key, trust_domain)
-            .map_err(|_| VaultError::Internal("the own authority cannot be opened"))?;
-        Ok((own.id, issuer))
-    }
+    Ok(())
 }

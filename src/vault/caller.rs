@@ -33,6 +33,15 @@ pub struct ResolvedKey {
     pub principal: Option<Principal>,
 }
 
+/// The authority that a proof rests on, as it was when the chain was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// The authority.
+    pub authority: AuthorityId,
+    /// Its revision: each change of it, and each new revocation list, counts it up.
+    pub revision: i64,
+}
+
 /// One authenticated request.
 #[derive(Clone)]
 pub struct Caller {
@@ -41,7 +50,7 @@ pub struct Caller {
     /// The request.
     pub request: RequestId,
     /// The authority whose word the proof rests on, if it does.
-    pub(super) authority: Option<AuthorityId>,
+    pub(super) authority: Option<Vouched>,
     /// The assertion that this request spends.
     pub(super) assertion: Option<SpentAssertion>,
     /// The policy generation of `principal`.
@@ -88,13 +97,18 @@ impl Vault {
 
     async fn read_authorities(&self) -> Result<Arc<Authorities>, VaultError> {
         let generation = self.memory.generation();
-        let page = self.db.read().await?.authorities("", 1000).await?;
-        let rows = page
-            .items
-            .into_iter()
-            .filter(|row| row.removed_at.is_none())
-            .collect();
-        let authorities = Arc::new(Authorities { generation, rows });
+        let mut tx = self.db.read().await?;
+        let mut rows = tx.authorities("", 1000).await?.items;
+        rows.retain(|row| row.removed_at.is_none());
+        let mut lists = Vec::new();
+        for row in rows.iter().filter(|row| row.lists_since.is_some()) {
+            lists.extend(tx.revocation_lists_of(row.id).await?);
+        }
+        let authorities = Arc::new(Authorities {
+            generation,
+            rows,
+            lists,
+        });
         self.memory.keep_authorities(generation, &authorities);
         Ok(authorities)
     }
@@ -139,7 +153,7 @@ impl Vault {
     pub async fn identify(
         &self,
         key: KeyId,
-        authority: Option<AuthorityId>,
+        authority: Option<Vouched>,
         assertion: Option<SpentAssertion>,
         request: RequestId,
     ) -> Result<Caller, VaultError> {
@@ -147,10 +161,7 @@ impl Vault {
         // decision be taken again, never the other way round.
         let generation = self.memory.generation();
         if let Some(authority) = authority {
-            let authorities = self.authorities().await?;
-            if authorities.rows.iter().all(|row| row.id != authority) {
-                return Err(VaultError::Unauthenticated);
-            }
+            self.still_vouches(authority).await?;
         }
         let resolved = self.find_key(&KeyName::Id(key)).await?;
         let resolved = resolved.ok_or(VaultError::Unauthenticated)?;
@@ -162,6 +173,9 @@ impl Vault {
             .principal
             .clone()
             .ok_or(VaultError::Unauthenticated)?;
+        if let Some(authority) = authority {
+            self.uses.note(authority.authority, self.clock.now());
+        }
         Ok(Caller {
             principal,
             request,
@@ -169,6 +183,23 @@ impl Vault {
             assertion,
             generation,
         })
+    }
+
+    /// Looks whether an authority's word still counts. One that was changed since the chain was
+    /// checked may have got a list that revokes the caller's certificate, so that the request has
+    /// to be made again.
+    async fn still_vouches(&self, vouched: Vouched) -> Result<(), VaultError> {
+        let authorities = self.authorities().await?;
+        let mut rows = authorities.rows.iter();
+        let row = rows.find(|row| row.id == vouched.authority);
+        let row = row.ok_or(VaultError::Unauthenticated)?;
+        if !row.accepted_at(self.clock.now()) {
+            return Err(VaultError::Unauthenticated);
+        }
+        if row.revision != vouched.revision {
+            return Err(VaultError::Unavailable("the authority was just changed"));
+        }
+        Ok(())
     }
 
     /// Looks the caller up again, after something changed.

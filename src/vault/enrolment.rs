@@ -489,7 +489,7 @@ impl Vault {
             key: KeyRef { id: key },
             certificate: issued.certificate.pem.clone(),
             chain: issued.chain.clone(),
-            ca: self.own_authorities_pem().await?,
+            ca: self.trust_bundle_pem().await?,
             spiffe_id: issued.spiffe_id.clone(),
             not_after,
             renew_after: Timestamp::from_secs(now.secs() + life - life / 3),

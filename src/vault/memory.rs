@@ -10,7 +10,9 @@ use quick_cache::{Weighter, sync::Cache};
 
 use super::caller::{KeyName, ResolvedKey};
 use crate::model::{ClientId, CredentialId, EnvironmentId, KekId, RoleId, VersionId};
-use crate::store::{AuthorityRow, BundleEntry, ClientRow, CredentialRow, KekRow, VersionRow};
+use crate::store::{
+    AuthorityRow, BundleEntry, ClientRow, CredentialRow, KekRow, RevocationListRow, VersionRow,
+};
 
 /// Everything that a release of a credential's active version needs, still sealed.
 pub(super) struct SealedCredential {
@@ -116,6 +118,8 @@ pub struct Authorities {
     pub generation: i64,
     /// Those that are not removed.
     pub rows: Vec<AuthorityRow>,
+    /// The revocation lists of the foreign ones among them.
+    pub lists: Vec<RevocationListRow>,
 }
 
 /// A subject that stands for everything.

@@ -1,7 +1,7 @@
 //! Opening a deployment: root key, service keys, registry, audit log, and the watch over the database.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub struct Open {
     pub node: Slug,
     /// What opens the root key.
     pub identities: Vec<Identity>,
+    /// Where clients reach the API; named in what the own authority issues.
+    pub url: Option<String>,
     /// How much may be kept in memory, in bytes; all of it sealed.
     pub cache_bytes: u64,
     /// How backups are taken.
@@ -117,6 +119,9 @@ impl Tagger for RegistryMac {
 /// answers that release nothing.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
+/// How long an issued certificate is remembered after its end, in seconds: thirty days.
+const ISSUED_KEPT: i64 = 30 * 24 * 60 * 60;
+
 impl Vault {
     /// The files that hold the root key on this machine, by name.
     pub(super) fn root_files(&self) -> Result<Vec<(String, Vec<u8>)>, VaultError> {
@@ -147,6 +152,7 @@ impl Vault {
             deployment,
             node,
             identities,
+            url,
             cache_bytes,
             backups,
             lifetimes,
@@ -229,6 +235,10 @@ impl Vault {
             random,
             deployment,
             node: node.as_str().to_owned(),
+            url,
+            uses: super::authority_uses::AuthorityUses::default(),
+            own_lists: super::own_list::ServedLists::default(),
+            lists_state: AtomicU8::new(0),
             audit_key,
             statements,
             data,
@@ -243,6 +253,7 @@ impl Vault {
         let started = vec![Draft::of(Kind::ServiceStarted)];
         super::settle(vault.recorder.note(started, None, None).await)?;
         vault.watch_once().await;
+        vault.watch_revocation_lists().await?;
         tokio::spawn(watch_database(Arc::downgrade(&vault), stop));
         Ok(vault)
     }
@@ -310,7 +321,11 @@ impl Vault {
     async fn tidy(&self) {
         let now = self.clock.now();
         self.keyring.forget_idle(now);
+        if let Err(error) = self.watch_revocation_lists().await {
+            tracing::warn!(%error, "the revocation lists could not be looked at");
+        }
         let tidied = async {
+            self.write_authority_uses().await?;
             let now = self.db.shared_now().await?.unwrap_or(now);
             // In transactions of its own size, so that releases get in between, until none is left.
             loop {
@@ -318,6 +333,7 @@ impl Vault {
                 let forgotten = tx.forget_assertions(now).await?;
                 tx.forget_enrolment_tokens(now.plus_secs(-TOKEN_KEPT_SECS))
                     .await?;
+                tx.forget_issued(now.plus_secs(-ISSUED_KEPT)).await?;
                 let generation = tx.policy_generation().await?;
                 tx.prune_policy_changes(generation - 10_000).await?;
                 tx.commit().await?;

@@ -113,7 +113,7 @@ async fn works(tx: &mut Tx, key: &KeyRow, now: Timestamp) -> Result<bool, VaultE
         return Ok(true);
     };
     let authority = tx.authority(authority).await?;
-    Ok(authority.is_some_and(|authority| authority.removed_at.is_none()))
+    Ok(authority.is_some_and(|authority| authority.accepted_at(now)))
 }
 
 fn name_taken(error: StoreError) -> VaultError {

@@ -27,25 +27,18 @@ impl Vault {
         names: &[ServerName],
     ) -> Result<ServerCertificate, VaultError> {
         let failed = |_| VaultError::Internal("issuing the server's certificate failed");
-        let (_, issuer) = self.own_issuer().await?;
+        let issuer = self.presented_issuer().await?;
         let key = P256Key::generate().map_err(failed)?;
         let now = self.clock.now();
         let random = self.random.as_ref();
+        let lifetime = LIFETIME.min(issuer.not_after().secs() - now.secs());
         let issued = issuer
-            .issue_server(key.public_key(), names, LIFETIME, now, random)
+            .issue_server(key.public_key(), names, lifetime, now, random)
             .map_err(failed)?;
         let chain = vec![issued.der, issuer.certificate().clone()];
         Ok(ServerCertificate {
             chain,
             key: tls_key(&key.into_pkcs8()),
         })
-    }
-
-    /// The certificate of the deployment's own authority in PEM: what clients trust.
-    ///
-    /// # Errors
-    /// The own authority cannot be opened.
-    pub async fn own_authority_pem(&self) -> Result<String, VaultError> {
-        Ok(self.own_issuer().await?.1.certificate_pem())
     }
 }

@@ -307,6 +307,7 @@ async fn open(
         deployment: Some(DEPLOYMENT.to_owned()),
         node: slug("node-a"),
         identities: Identity::parse_list(identity).unwrap(),
+        url: Some("https://vault.example".to_owned()),
         cache_bytes: 1 << 20,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),

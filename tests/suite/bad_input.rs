@@ -25,6 +25,12 @@ fn everything(admin: &Admin) -> Vec<Value> {
         "/receipts",
     ];
     let mut all: Vec<Value> = lists.iter().map(|path| admin.list(path).into()).collect();
+    // Whoever asks is let in by an authority, which notes the time of that.
+    for authority in all.iter_mut().filter_map(Value::as_array_mut).flatten() {
+        if authority.get("last_used_at").is_some() {
+            authority["last_used_at"] = Value::Null;
+        }
+    }
     all.push(admin.get("/keys"));
     all
 }

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::ca::{Ca, import, register};
 use crate::support::cli::run;
 use crate::support::sql::sqlite;
-use crate::support::{Admin, Backend, Deployment, Service, on_both};
+use crate::support::{Admin, Backend, Deployment, Service, on_both, until};
 
 on_both!(the_service_runs_under_the_limits_of_its_unit);
 
@@ -194,7 +195,15 @@ fn every_metric_of_an_alert_is_exported() {
         "UPDATE roles SET name = 'other-name' WHERE name = 'altered'",
     );
     service.client("operator").get("/api/v1/roles").expect(200);
-    let exported = metrics_in(&service.status("/metrics").expect(200).text());
+    let mesh = Ca::new("mesh.example");
+    let authority = register(&admin, "mesh", &mesh);
+    import(&admin, &authority, &mesh.crl(1, &[], 3600)).expect(200);
+    let metrics = || service.status("/metrics").expect(200).text();
+    let exported = until("a look at the revocation lists", 30, || {
+        let exported = metrics_in(&metrics());
+        let seen = exported.contains("strongroom_revocation_list_remaining_seconds");
+        seen.then_some(exported)
+    });
     let named = metrics_in(&text("deploy/prometheus/alerts.yaml"));
     assert!(named.len() >= 8, "{named:?}");
     for name in &named {

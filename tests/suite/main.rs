@@ -7,7 +7,10 @@ mod support;
 
 mod age_output;
 mod attacks;
+mod attacks_authorities;
 mod audit;
+mod authorities;
+mod authority_roll;
 mod backup;
 mod bad_input;
 mod canaries;
@@ -28,6 +31,7 @@ mod manual;
 mod production;
 mod recipients;
 mod release;
+mod server_certificate;
 mod tampering;
 mod worker;
 mod worker_checkpoints;

@@ -4,13 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::problems::{CreateProblems, ReadProblems, RemovalProblems};
+use super::problems::{ChangeProblems, CreateProblems, ReadProblems, RemovalProblems};
 use super::{List, created, place, single};
 use crate::http::authenticate::{ApiState, Proven};
-use crate::http::extract::{OptionalIfMatch, Page, StrictJson, StrictPath};
+use crate::http::extract::{IfMatch, OptionalIfMatch, Page, StrictJson, StrictPath};
 use crate::http::problem::Answer;
 use crate::model::AuthorityId;
-use crate::vault::{AuthorityView, NewAuthority};
+use crate::vault::{AuthorityPatch, AuthorityRoll, AuthorityView, NewAuthority};
 
 /// List authorities, removed ones included
 #[utoipa::path(
@@ -69,9 +69,56 @@ pub async fn read_authority(
     Ok(single(authority.revision, authority))
 }
 
-/// Stop trusting a foreign authority
+/// Change the times at which an authority is accepted or shown
 ///
-/// It takes effect at the next request on every node, also on an open connection. The record stays.
+/// It takes effect at the next request on every node, also on an open connection.
+#[utoipa::path(
+    patch, path = "/authorities/{authority}", tag = "authorities",
+    params(("authority" = AuthorityId, Path), IfMatch), request_body = AuthorityPatch,
+    responses(
+        (status = 200, description = "The authority as it is now", body = AuthorityView,
+         headers(("ETag" = String))),
+        ChangeProblems,
+    )
+)]
+pub async fn change_authority(
+    State(state): State<ApiState>,
+    Proven(caller): Proven,
+    StrictPath(id): StrictPath<AuthorityId>,
+    IfMatch(revision): IfMatch,
+    StrictJson(patch): StrictJson<AuthorityPatch>,
+) -> Answer<Response> {
+    let vault = state.vault();
+    let authority = vault.change_authority(&caller, id, revision, patch).await?;
+    Ok(single(authority.revision, authority))
+}
+
+/// Roll the own authority: make a new one, which issues from now on
+///
+/// The old one stays accepted until its time is over, and the listener goes on to show a certificate
+/// of it until `present_from`, so that clients can learn the new one from the trust bundle.
+#[utoipa::path(
+    post, path = "/authorities/roll", tag = "authorities", request_body = AuthorityRoll,
+    responses(
+        (status = 201, description = "The new authority", body = AuthorityView,
+         headers(("Location" = String), ("ETag" = String))),
+        CreateProblems,
+    )
+)]
+pub async fn roll_authority(
+    State(state): State<ApiState>,
+    Proven(caller): Proven,
+    StrictJson(roll): StrictJson<AuthorityRoll>,
+) -> Answer<Response> {
+    let authority = state.vault().roll_authority(&caller, roll).await?;
+    let path = format!("/authorities/{}", authority.id);
+    Ok(created(&path, single(authority.revision, authority)))
+}
+
+/// Stop trusting an authority
+///
+/// A foreign one, or an own one that was rolled. It takes effect at the next request on every node,
+/// also on an open connection. The record stays.
 #[utoipa::path(
     delete, path = "/authorities/{authority}", tag = "authorities",
     params(("authority" = AuthorityId, Path), OptionalIfMatch),

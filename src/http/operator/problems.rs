@@ -28,6 +28,11 @@ const ENROL: &[(&str, &str)] = &[
     ("500", "The service failed"),
     ("503", "Not possible at the moment; nothing was changed"),
 ];
+const PUBLIC: &[(&str, &str)] = &[
+    ("404", "There is nothing here"),
+    ("500", "The service failed"),
+    ("503", "Not possible at the moment; nothing was changed"),
+];
 const BODY: &[(&str, &str)] = &[
     ("413", "The body is too large"),
     ("415", "The body is not JSON"),
@@ -72,6 +77,8 @@ macro_rules! problems {
 problems! {
     /// Of enrolment.
     EnrolProblems = ENROL BODY STATE;
+    /// Of what anybody may read.
+    PublicProblems = PUBLIC;
     /// Of a release.
     ReleaseProblems = ALWAYS ACCEPT;
     /// Of reading.

@@ -36,12 +36,14 @@ fn an_issued_certificate_proves_its_name_to_our_own_verifier() {
         let trust = TrustStore::new(
             1,
             vec![Authority {
+                revision: 1,
                 id: authority_id('1'),
                 trust_domain: domain(),
                 certificate: issuer.certificate().clone(),
                 accept_from: None,
                 accept_until: None,
                 crls: Vec::new(),
+                needs_crl: false,
             }],
         )
         .unwrap();

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 
 use crate::support::api::Worker;
+use crate::support::ca::{Ca, register};
 use crate::support::proof::{Mesh, Pair, request, self_signed};
 use crate::support::{Admin, Request, Service, id_of, text};
 
@@ -115,6 +116,14 @@ impl Stage {
         let domain = format!("{}.example", self.name());
         let mesh = Mesh::new(&domain);
         json!({"name": self.name(), "certificate": mesh.certificate(), "trust_domain": domain})
+    }
+
+    /// A registered authority, and a list of its own to be imported.
+    fn listed(&self) -> (String, Value) {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let ca = Ca::new(&format!("{}.example", self.name()));
+        let id = register(&self.admin, &self.name(), &ca);
+        (id, json!({"crl": STANDARD.encode(ca.crl(1, &[3], 3600))}))
     }
 
     pub fn disabled(&self, path: &str) -> String {
@@ -303,6 +312,25 @@ impl Stage {
             "DELETE /authorities/{authority}" => {
                 let id = id_of(&self.admin.create("/authorities", &self.authority()));
                 delete(PRINCIPALS, &format!("/authorities/{id}"), 200)
+            }
+            "PATCH /authorities/{authority}" => {
+                let id = id_of(&self.admin.create("/authorities", &self.authority()));
+                let path = format!("/authorities/{id}");
+                change(PRINCIPALS, "PATCH", &path, &path, Some(json!({"accept_until": "2031-01-01"})))
+            }
+            "POST /authorities/roll" => post(PRINCIPALS, "/authorities/roll", json!({"name": self.name()})),
+            "GET /authorities/trust-bundle" => get(Nothing, "/authorities/trust-bundle"),
+            "GET /authorities/{authority}/crl" =>
+                get(Nothing, &format!("/authorities/{}/crl", crate::authorities::own(&self.admin))),
+            "PUT /authorities/{authority}/crl" => {
+                let (id, list) = self.listed();
+                let target = api(&format!("/authorities/{id}/crl"));
+                Call { needs: PRINCIPALS, request: Request::new("PUT", &target).json(&list), good: 200 }
+            }
+            "DELETE /authorities/{authority}/crl" => {
+                let (id, list) = self.listed();
+                self.admin.send("PUT", &format!("/authorities/{id}/crl"), &list).expect(200);
+                delete(PRINCIPALS, &format!("/authorities/{id}/crl"), 204)
             }
             "GET /keys" => get(READ, "/keys"),
             "GET /audit" => get(AUDIT, "/audit"),

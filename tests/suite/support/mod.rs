@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backend;
+pub mod ca;
 pub mod cli;
 pub mod figures;
 pub mod http;
