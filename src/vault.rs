@@ -40,6 +40,7 @@ mod server_certificate;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod versions;
 mod workloads;
 
@@ -75,7 +76,7 @@ pub use workloads::*;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -110,8 +111,8 @@ pub struct Vault {
     uses: authority_uses::AuthorityUses,
     /// Revocation lists of the own authorities that were served last.
     own_lists: own_list::ServedLists,
-    /// How the revocation lists of foreign authorities are: a [`revocation_lists::ListsState`].
-    lists_state: AtomicU8,
+    /// How the revocation lists of foreign authorities are.
+    lists: revocation_lists::ListsWatch,
     audit_key: VerifierKey,
     statements: StatementSigner,
     /// Where root key files and the newest checkpoint lie, if anywhere.
@@ -335,6 +336,7 @@ impl Vault {
             let author = Author {
                 principal: caller.principal.id(),
                 key: caller.principal.key(),
+                authority: caller.authority_id(),
                 generation: caller.generation,
             };
             match self.recorder.change(run, Some(author)).await {

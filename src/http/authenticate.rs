@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::limits::FailureLimit;
 use super::problem::{FieldError, Problem};
@@ -17,7 +15,6 @@ use super::registry::VaultRegistry;
 use super::request_id::RequestContext;
 use super::server::Connection;
 use crate::identity::mtls::{VerifiedPeer, verify_peer};
-use crate::identity::trust::{Authority, TrustStore};
 use crate::identity::{AuthenticateError, Authenticated, Proof, Reason, authenticate};
 use crate::model::RequestId;
 use crate::store::SpentAssertion;
@@ -30,64 +27,18 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     vault: Arc<Vault>,
     failures: FailureLimit,
-    trust: ArcSwapOption<TrustStore>,
 }
 
 impl ApiState {
     /// The state of an API over a vault.
     pub fn new(vault: Arc<Vault>) -> Self {
         let failures = FailureLimit::default();
-        Self(Arc::new(Shared {
-            vault,
-            failures,
-            trust: ArcSwapOption::empty(),
-        }))
+        Self(Arc::new(Shared { vault, failures }))
     }
 
     /// The vault.
     pub fn vault(&self) -> &Arc<Vault> {
         &self.0.vault
-    }
-
-    /// The authorities as they are now, made ready for checking chains.
-    async fn trust(&self) -> Result<Arc<TrustStore>, VaultError> {
-        let authorities = self.0.vault.authorities().await?;
-        let generation = u64::try_from(authorities.generation).unwrap_or(0);
-        if let Some(trust) = self.0.trust.load_full()
-            && trust.generation() == generation
-        {
-            return Ok(trust);
-        }
-        let mut known = Vec::with_capacity(authorities.rows.len());
-        for row in &authorities.rows {
-            let Ok(trust_domain) = row.trust_domain.parse() else {
-                continue;
-            };
-            known.push(Authority {
-                id: row.id,
-                revision: row.revision,
-                trust_domain,
-                certificate: CertificateDer::from(row.certificate.clone()),
-                accept_from: Some(row.accept_from),
-                accept_until: row.accept_until,
-                crls: authorities
-                    .lists
-                    .iter()
-                    .filter(|list| list.authority_id == row.id)
-                    .map(|list| CertificateRevocationListDer::from(list.list.clone()))
-                    .collect(),
-                // Without its lists nothing of it is accepted: an altered or deleted row must not
-                // make a revoked certificate good again.
-                needs_crl: row.lists_since.is_some(),
-            });
-        }
-        let trust = match TrustStore::new(generation, known.clone()) {
-            Ok(trust) => trust,
-            Err(_) => without_unusable(generation, known)?,
-        };
-        let trust = Arc::new(trust);
-        self.0.trust.store(Some(Arc::clone(&trust)));
-        Ok(trust)
     }
 
     async fn authenticate(&self, parts: &Parts) -> Result<Caller, Refused> {
@@ -123,6 +74,7 @@ impl ApiState {
                     authority = Some(Vouched {
                         authority: spiffe.authority,
                         revision: spiffe.authority_revision,
+                        chain: Arc::clone(connection.certificates()),
                     });
                 }
                 Proof::Assertion(proof) => {
@@ -144,33 +96,19 @@ impl ApiState {
     /// What the connection's certificate proves. Worked out at the first request of a connection, and
     /// again when the authorities or the time have moved past it.
     async fn peer(&self, connection: &Connection) -> Result<Arc<VerifiedPeer>, Refused> {
-        let trust = self.trust().await?;
+        let authorities = self.0.vault.authorities().await?;
+        let trust = &authorities.trust;
         let now = self.0.vault.clock().now();
         if let Some(peer) = connection.kept::<VerifiedPeer>()
-            && peer.is_current(&trust, now)
+            && peer.is_current(trust, now)
         {
             return Ok(peer);
         }
-        let peer = verify_peer(connection.certificates(), &trust, now).map_err(Refused::Reason)?;
+        let peer = verify_peer(connection.certificates(), trust, now).map_err(Refused::Reason)?;
         let peer = Arc::new(peer);
         connection.keep(Arc::clone(&peer));
         Ok(peer)
     }
-}
-
-/// One authority that cannot be used must not shut out the callers of all the others.
-fn without_unusable(generation: u64, known: Vec<Authority>) -> Result<TrustStore, VaultError> {
-    let unusable = |_| VaultError::Internal("the registered authorities cannot be used");
-    let mut used: Vec<Authority> = Vec::new();
-    for authority in known {
-        let id = authority.id;
-        used.push(authority);
-        if TrustStore::new(generation, used.clone()).is_err() {
-            tracing::error!(authority = %id, "an authority cannot be used and is left out");
-            used.pop();
-        }
-    }
-    TrustStore::new(generation, used).map_err(unusable)
 }
 
 /// The token of the one `Authorization` header, if there is any.

@@ -116,6 +116,7 @@ impl Vault {
             let intent = Intent {
                 workload,
                 key: caller.principal.key(),
+                authority: caller.authority_id(),
                 request: caller.request,
                 items: items.collect(),
                 assertion: caller.assertion,

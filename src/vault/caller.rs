@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
+
 use super::Vault;
 use super::error::VaultError;
 use super::memory::Authorities;
+use super::trust::trust_store;
 use crate::audit::{Kind, Subject};
+use crate::identity::mtls::verify_peer;
 use crate::model::{
     AuthorityId, EnvironmentId, KeyId, Permission, Principal, PrincipalId, RequestId, RoleRef,
     Timestamp, WorkloadId,
@@ -34,12 +38,14 @@ pub struct ResolvedKey {
 }
 
 /// The authority that a proof rests on, as it was when the chain was checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Vouched {
     /// The authority.
     pub authority: AuthorityId,
     /// Its revision: each change of it, and each new revocation list, counts it up.
     pub revision: i64,
+    /// The chain, the leaf first: it is checked again when the authority was changed since.
+    pub chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// One authenticated request.
@@ -58,6 +64,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The authority whose word the proof rests on, if it does.
+    pub(super) fn authority_id(&self) -> Option<AuthorityId> {
+        self.authority.as_ref().map(|vouched| vouched.authority)
+    }
+
     /// The workload, or a denial that looks like "not there": only workloads get values.
     pub(super) fn workload(&self) -> Result<(WorkloadId, EnvironmentId, &[RoleRef]), VaultError> {
         match &self.principal {
@@ -104,12 +115,15 @@ impl Vault {
         for row in rows.iter().filter(|row| row.lists_since.is_some()) {
             lists.extend(tx.revocation_lists_of(row.id).await?);
         }
+        let trust = trust_store(generation, &rows, &lists)?;
         let authorities = Arc::new(Authorities {
             generation,
+            trust,
             rows,
             lists,
         });
         self.memory.keep_authorities(generation, &authorities);
+        self.lists.measure(&authorities, self.clock.now());
         Ok(authorities)
     }
 
@@ -160,9 +174,10 @@ impl Vault {
         // Read before the look-up: if something changes in between, the older number makes the
         // decision be taken again, never the other way round.
         let generation = self.memory.generation();
-        if let Some(authority) = authority {
-            self.still_vouches(authority).await?;
-        }
+        let authority = match authority {
+            Some(authority) => Some(self.still_vouches(authority).await?),
+            None => None,
+        };
         let resolved = self.find_key(&KeyName::Id(key)).await?;
         let resolved = resolved.ok_or(VaultError::Unauthenticated)?;
         let expired = |at: Timestamp| at <= self.clock.now();
@@ -173,7 +188,7 @@ impl Vault {
             .principal
             .clone()
             .ok_or(VaultError::Unauthenticated)?;
-        if let Some(authority) = authority {
+        if let Some(authority) = &authority {
             self.uses.note(authority.authority, self.clock.now());
         }
         Ok(Caller {
@@ -185,21 +200,30 @@ impl Vault {
         })
     }
 
-    /// Looks whether an authority's word still counts. One that was changed since the chain was
-    /// checked may have got a list that revokes the caller's certificate, so that the request has
-    /// to be made again.
-    async fn still_vouches(&self, vouched: Vouched) -> Result<(), VaultError> {
+    /// Looks whether an authority's word still counts. If it was changed since the chain was checked,
+    /// as by a list that may revoke the caller's certificate, the chain is checked again.
+    async fn still_vouches(&self, vouched: Vouched) -> Result<Vouched, VaultError> {
         let authorities = self.authorities().await?;
+        let now = self.clock.now();
         let mut rows = authorities.rows.iter();
         let row = rows.find(|row| row.id == vouched.authority);
         let row = row.ok_or(VaultError::Unauthenticated)?;
-        if !row.accepted_at(self.clock.now()) {
+        if !row.accepted_at(now) {
             return Err(VaultError::Unauthenticated);
         }
-        if row.revision != vouched.revision {
-            return Err(VaultError::Unavailable("the authority was just changed"));
+        if row.revision == vouched.revision {
+            return Ok(vouched);
         }
-        Ok(())
+        let peer = verify_peer(&vouched.chain, &authorities.trust, now);
+        let proof = peer.and_then(|peer| peer.spiffe);
+        let proof = proof.map_err(|_| VaultError::Unauthenticated)?;
+        if proof.authority != vouched.authority {
+            return Err(VaultError::Unauthenticated);
+        }
+        Ok(Vouched {
+            revision: proof.authority_revision,
+            ..vouched
+        })
     }
 
     /// Looks the caller up again, after something changed.
@@ -211,7 +235,7 @@ impl Vault {
             request,
             ..
         } = caller;
-        self.identify(principal.key(), *authority, *assertion, *request)
+        self.identify(principal.key(), authority.clone(), *assertion, *request)
             .await
     }
 

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::caller::{KeyName, ResolvedKey};
+use crate::identity::trust::TrustStore;
 use crate::model::{ClientId, CredentialId, EnvironmentId, KekId, RoleId, VersionId};
 use crate::store::{
     AuthorityRow, BundleEntry, ClientRow, CredentialRow, KekRow, RevocationListRow, VersionRow,
@@ -120,6 +121,8 @@ pub struct Authorities {
     pub rows: Vec<AuthorityRow>,
     /// The revocation lists of the foreign ones among them.
     pub lists: Vec<RevocationListRow>,
+    /// Both, made ready for checking chains.
+    pub trust: TrustStore,
 }
 
 /// A subject that stands for everything.

@@ -1,7 +1,7 @@
 //! Opening a deployment: root key, service keys, registry, audit log, and the watch over the database.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -238,7 +238,7 @@ impl Vault {
             url,
             uses: super::authority_uses::AuthorityUses::default(),
             own_lists: super::own_list::ServedLists::default(),
-            lists_state: AtomicU8::new(0),
+            lists: super::revocation_lists::ListsWatch::default(),
             audit_key,
             statements,
             data,

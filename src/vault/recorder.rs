@@ -36,7 +36,9 @@ use super::memory::Memory;
 use super::open::OnFatal;
 use crate::audit::{Detail, Kind, Signer, Subject};
 use crate::clock::Clock;
-use crate::model::{CredentialId, KeyId, PrincipalId, RequestId, Timestamp, VersionId, WorkloadId};
+use crate::model::{
+    AuthorityId, CredentialId, KeyId, PrincipalId, RequestId, Timestamp, VersionId, WorkloadId,
+};
 use crate::store::{Database, SpentAssertion, StoreError, Tx};
 
 pub(super) use head::{Log, open_log};
@@ -72,6 +74,8 @@ pub(super) struct Item {
 pub(super) struct Intent {
     pub workload: WorkloadId,
     pub key: KeyId,
+    /// The authority that vouched for the caller, if one did: a list of it may revoke them.
+    pub authority: Option<AuthorityId>,
     pub request: RequestId,
     pub items: Vec<Item>,
     pub assertion: Option<SpentAssertion>,
@@ -117,6 +121,8 @@ pub(super) struct Presented {
 pub(super) struct Author {
     pub principal: PrincipalId,
     pub key: KeyId,
+    /// The authority that vouched for them, if one did.
+    pub authority: Option<AuthorityId>,
     /// The policy generation at which they were looked up.
     pub generation: i64,
 }

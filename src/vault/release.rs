@@ -135,6 +135,7 @@ impl Vault {
             let intent = Intent {
                 workload,
                 key: caller.principal.key(),
+                authority: caller.authority_id(),
                 request: caller.request,
                 items: vec![Item {
                     credential: sealed.credential.id,

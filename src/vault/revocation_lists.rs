@@ -5,6 +5,9 @@
 //! past its next update: whatever becomes of the rows, there is no way back to "not checked" but the
 //! operator's ([`Vault::remove_revocation_lists`]).
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,6 +15,7 @@ use utoipa::ToSchema;
 use super::Vault;
 use super::caller::Caller;
 use super::error::VaultError;
+use super::memory::Authorities;
 use super::recorder::{Changed, Draft};
 use crate::audit::{Detail, Kind};
 use crate::identity::revocation_list::{ListError, RevocationList};
@@ -174,63 +178,92 @@ impl Vault {
 
     /// How the revocation lists are, in words.
     pub(super) fn revocation_lists_detail(&self) -> &'static str {
-        const ENDING: u8 = ListsState::Ending as u8;
-        const ENDED: u8 = ListsState::Ended as u8;
-        match self.lists_state.load(std::sync::atomic::Ordering::Acquire) {
-            ENDING => "a revocation list ends soon: import the next one",
-            ENDED => "a revocation list has ended: whoever it is about is refused",
-            _ => "ok",
+        match self.lists.worst() {
+            ListsState::Good => "ok",
+            ListsState::Ending => "a revocation list ends soon: import the next one",
+            ListsState::Ended => "a revocation list has ended: whoever it is about is refused",
         }
     }
 
-    /// Says how long the revocation lists are still good: a metric for each authority, and a
-    /// warning in the log when the end of one is near.
+    /// Measures how long the revocation lists are still good, and warns in the log when the end of
+    /// one is near.
     pub(super) async fn watch_revocation_lists(&self) -> Result<(), VaultError> {
-        let now = self.clock.now();
         let authorities = self.authorities().await?;
-        let mut worst = ListsState::Good;
-        for row in authorities
-            .rows
-            .iter()
-            .filter(|row| row.lists_since.is_some())
-        {
+        for (id, left, state) in self.lists.measure(&authorities, self.clock.now()) {
+            match state {
+                ListsState::Good => {}
+                ListsState::Ending => tracing::warn!(authority = %id, seconds = left,
+                    "a revocation list ends soon: import the next one, or everybody of this \
+                     authority is refused"),
+                ListsState::Ended => tracing::error!(authority = %id,
+                    "a revocation list has ended: certificates that it is about are refused until \
+                     the next one is imported"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the revocation lists of foreign authorities are, the worst last.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ListsState {
+    #[default]
+    Good,
+    Ending,
+    Ended,
+}
+
+/// How the revocation lists were when they were last measured.
+#[derive(Default)]
+pub(super) struct ListsWatch(Mutex<BTreeMap<AuthorityId, ListsState>>);
+
+impl ListsWatch {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<AuthorityId, ListsState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn worst(&self) -> ListsState {
+        self.all().values().copied().max().unwrap_or_default()
+    }
+
+    /// Says how long the lists of each authority are still good, as a metric and as the answer, in
+    /// seconds.
+    pub(super) fn measure(
+        &self,
+        authorities: &Authorities,
+        now: Timestamp,
+    ) -> Vec<(AuthorityId, i64, ListsState)> {
+        let gauge = |id: AuthorityId| {
+            let label = id.to_string();
+            metrics::gauge!("strongroom_revocation_list_remaining_seconds", "authority" => label)
+        };
+        let mut measured = Vec::new();
+        let with_lists = authorities.rows.iter();
+        for row in with_lists.filter(|row| row.lists_since.is_some()) {
             let lists = authorities.lists.iter();
             let lists = lists.filter(|list| list.authority_id == row.id);
             let first = lists.min_by_key(|list| list.next_update);
             let left = first.map_or(0, |list| list.next_update.secs() - now.secs());
-            let label = row.id.to_string();
-            metrics::gauge!("strongroom_revocation_list_remaining_seconds", "authority" => label)
-                .set(left as f64);
-            let life = first.map_or(0, |l| l.next_update.secs() - l.this_update.secs());
+            let life = first.map_or(0, |list| list.next_update.secs() - list.this_update.secs());
             let state = match left {
                 ..=0 => ListsState::Ended,
                 // A quarter of its life is left, or a day of a long one.
                 _ if left < (life / 4).min(86_400) => ListsState::Ending,
                 _ => ListsState::Good,
             };
-            match state {
-                ListsState::Good => {}
-                ListsState::Ending => tracing::warn!(authority = %row.id, seconds = left,
-                    "a revocation list ends soon: import the next one, or everybody of this \
-                     authority is refused"),
-                ListsState::Ended => tracing::error!(authority = %row.id,
-                    "a revocation list has ended: certificates that it is about are refused until \
-                     the next one is imported"),
-            }
-            worst = worst.max(state);
+            gauge(row.id).set(left as f64);
+            measured.push((row.id, left, state));
         }
-        self.lists_state
-            .store(worst as u8, std::sync::atomic::Ordering::Release);
-        Ok(())
+        let states = measured.iter().map(|(id, _, state)| (*id, *state));
+        let before = std::mem::replace(&mut *self.all(), states.collect());
+        for id in before.keys() {
+            // It has no list any more, so that none can end: what was measured last would stay.
+            if measured.iter().all(|(measured, ..)| measured != id) {
+                gauge(*id).set(f64::INFINITY);
+            }
+        }
+        measured
     }
-}
-
-/// How the revocation lists of foreign authorities are, the worst last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ListsState {
-    Good = 0,
-    Ending = 1,
-    Ended = 2,
 }
 
 /// Stores a list that was checked, in the transaction of its record.

@@ -10,6 +10,7 @@ mod refusals;
 mod release;
 mod renewal;
 mod revocation;
+mod revoked_certificate;
 mod same_steps;
 mod set_back;
 mod swapped;

@@ -450,9 +450,11 @@ impl Writer {
             std::cmp::Ordering::Less => {}
         }
         let (workload, key) = (intent.workload.to_string(), intent.key.to_string());
+        let authority = intent.authority.map(|id| id.to_string());
         self.recent.stands(intent.generation, |subject| {
             subject == workload
                 || subject == key
+                || Some(subject) == authority.as_deref()
                 || subject.parse().is_ok_and(|id: CredentialId| {
                     intent.items.iter().any(|item| item.credential == id)
                 })
@@ -547,7 +549,10 @@ impl Writer {
 /// looked up, or a change before it in the same batch is about them.
 fn moved(author: &Author, recent: &Recent, subjects: &[String]) -> bool {
     let (principal, key) = (author.principal.to_string(), author.key.to_string());
-    let about = |subject: &str| subject == principal || subject == key;
+    let authority = author.authority.map(|id| id.to_string());
+    let about = |subject: &str| {
+        subject == principal || subject == key || Some(subject) == authority.as_deref()
+    };
     !recent.stands(author.generation, about)
         || subjects
             .iter()
