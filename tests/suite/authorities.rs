@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::production::{Cluster, furnish};
 use crate::support::ca::{Ca, import, register, workload};
 use crate::support::cli::{cli, cli_json};
 use crate::support::proof::now;
@@ -411,4 +412,69 @@ fn the_parts_of_a_divided_list_are_kept_side_by_side(backend: Backend) {
         points.len() == 2 && points.contains(&a) && points.contains(&b),
         "{points:?}"
     );
+}
+
+/// What an authority was told on one node counts at the next release of the other, on connections
+/// that are open, and for nobody else.
+#[test]
+fn promise_3_of_authorities_on_the_other_node() {
+    let Some(backend) = Backend::postgres() else {
+        return;
+    };
+    let cluster = Cluster::new(&backend);
+    let (admin, other) = (Admin::of(&cluster.first), &cluster.second);
+    let credential = furnish(&admin);
+    let release = Request::get(&format!("/api/v1/release/{credential}"));
+    let ca = Ca::new("mesh.example");
+    let authority = register(&admin, "mesh", &ca);
+    let body = json!({"name": "meshed", "environment": "production", "roles": ["sync"]});
+    let workload = id_of(&admin.create("/workloads", &body));
+    let key = json!({"spiffe_id": "spiffe://mesh.example/w", "authority": authority});
+    admin.create(&format!("/workloads/{workload}/keys"), &key);
+    let own = admin.workload("own", "production", &["sync"]);
+    let mut connections = [3, 4].map(|serial| {
+        let leaf = ca.leaf("w", serial);
+        let client = other.client_with(&leaf.certificate, &leaf.key);
+        client.connect()
+    });
+    let mut unaffected = own.client(other).connect();
+    let mut expect = |revoked: u16, good: u16| {
+        let [first, second] = &mut connections;
+        for (connection, status) in [(first, revoked), (second, good), (&mut unaffected, 200)] {
+            let answer = connection.send(&release).expect("an answer");
+            assert_eq!(answer.status, status, "{}", answer.text());
+        }
+    };
+    until("the key on the other node", 5, || {
+        let leaf = ca.leaf("w", 5);
+        let client = other.client_with(&leaf.certificate, &leaf.key);
+        (client.send(&release).status == 200).then_some(())
+    });
+    expect(200, 200);
+    import(&admin, &authority, &ca.crl(1, &[3], 3600)).expect(200);
+    expect(401, 200);
+    import(&admin, &authority, &ca.crl(2, &[3, 4], 3600)).expect(200);
+    expect(401, 401);
+    // What is given, other than what is taken, may take a moment to be known everywhere.
+    import(&admin, &authority, &ca.crl(3, &[3], 3600)).expect(200);
+    until("the next list on the other node", 5, || {
+        let leaf = ca.leaf("w", 4);
+        let client = other.client_with(&leaf.certificate, &leaf.key);
+        (client.send(&release).status == 200).then_some(())
+    });
+    expect(401, 200);
+    let path = format!("/authorities/{authority}");
+    let end = json!({"accept_until": strongroom::model::Timestamp::from_secs(now())});
+    admin.change("PATCH", &path, &path, &end).expect(200);
+    expect(401, 401);
+    let end = json!({"accept_until": strongroom::model::Timestamp::from_secs(now() + 3600)});
+    admin.change("PATCH", &path, &path, &end).expect(200);
+    until("the authority's time on the other node", 5, || {
+        let leaf = ca.leaf("w", 4);
+        let client = other.client_with(&leaf.certificate, &leaf.key);
+        (client.send(&release).status == 200).then_some(())
+    });
+    expect(401, 200);
+    admin.send("DELETE", &path, &json!({})).expect(200);
+    expect(401, 401);
 }

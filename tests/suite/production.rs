@@ -28,7 +28,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// A role, an environment, a client and a credential with the value `lent`.
-fn furnish(admin: &Admin) -> String {
+pub fn furnish(admin: &Admin) -> String {
     admin.role("sync");
     admin.environment("production");
     admin.client("acme");
