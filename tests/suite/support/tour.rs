@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::Service;
+use super::ca::Ca;
 use super::http::{Client, Connection, Request, Response};
-use super::proof::{Mesh, request, request_with};
+use super::proof::{now, request, request_with};
 
 /// An operation of the OpenAPI document.
 #[derive(Clone, Debug)]
@@ -147,6 +149,14 @@ fn csr(_: &Lap) -> Value {
     json!({"csr": request().1})
 }
 
+fn ends(_: &Lap) -> Value {
+    json!({"accept_until": strongroom::model::Timestamp::from_secs(now() + 3600)})
+}
+
+fn list(lap: &Lap) -> Value {
+    json!({"crl": STANDARD.encode(lap.mesh.crl(1, &[3], 3600))})
+}
+
 const CLIENT: &str = "/clients/{client}";
 const CONTACT: &str = "/clients/{client}/contacts/{contact}";
 const CREDENTIAL: &str = "/credentials/{credential}";
@@ -225,9 +235,13 @@ pub const STEPS: &[Step] = &[
     step("POST /operators/{operator}/enable").of(OPERATOR),
     step("DELETE /operators/{operator}/keys/{key}").shows("/operators/{operator}/keys/{key}"),
     step("POST /authorities")
-        .body(|lap| json!({"name": lap.name, "certificate": lap.mesh.certificate(), "trust_domain": format!("{}.example", lap.name)}))
+        .body(|lap| json!({"name": lap.name, "certificate": lap.mesh.certificate, "trust_domain": lap.mesh.domain}))
         .keeps("authority", "/id").shows(AUTHORITY),
+    step("PATCH /authorities/{authority}").body(ends).of(AUTHORITY),
+    step("PUT /authorities/{authority}/crl").body(list).shows(AUTHORITY),
+    step("DELETE /authorities/{authority}/crl").shows(AUTHORITY),
     step("DELETE /authorities/{authority}").of(AUTHORITY),
+    step("POST /authorities/roll").body(|_| json!({})).keeps("rolled", "/id").shows("/authorities/{rolled}").rare(),
     step("POST /backups")
         .body(|_| json!({"recipients": [age::x25519::Identity::generate().to_public().to_string()]}))
         .keeps("backup", "location").shows("/backups/{backup}").rare(),
@@ -240,7 +254,7 @@ pub struct Lap {
     /// What its versions hold.
     pub value: String,
     ids: BTreeMap<&'static str, String>,
-    mesh: Mesh,
+    mesh: Ca,
     /// A request for another certificate with the worker's key.
     worker_csr: String,
 }
@@ -251,7 +265,7 @@ impl Lap {
             name: name.to_owned(),
             value: value.to_owned(),
             ids: BTreeMap::new(),
-            mesh: Mesh::new(&format!("{name}.example")),
+            mesh: Ca::new(&format!("{name}.example")),
             worker_csr: request_with(&service.read("worker.key")),
         }
     }
@@ -343,7 +357,11 @@ impl Lap {
 
     /// What a read of `operation` asks for, once the steps are done.
     pub fn read(&self, operation: &Operation, service: &Service) -> Request {
-        let mut path = self.path(&operation.path);
+        let mut path = self.path(match operation.path.as_str() {
+            // Only the own authorities have lists of ours.
+            "/authorities/{authority}/crl" => "/authorities/{rolled}/crl",
+            other => other,
+        });
         for (name, _) in operation.query.iter().filter(|(_, required)| *required) {
             let value = match name.as_str() {
                 "from" => "1".to_owned(),
