@@ -284,11 +284,6 @@ impl Issuer {
         Self { list_url, ..self }
     }
 
-    /// The last second of the authority's own certificate.
-    pub const fn not_after(&self) -> Timestamp {
-        self.not_after
-    }
-
     pub(super) const fn inner(&self) -> &rcgen::Issuer<'static, P256Key> {
         &self.issuer
     }

@@ -14,7 +14,6 @@ use super::revocation_lists::RevocationListView;
 use super::{Vault, same_revision};
 use crate::audit::{Detail, Kind};
 use crate::identity::certificate::CertificateFacts;
-use crate::identity::pem;
 use crate::identity::spiffe::TrustDomain;
 use crate::model::{AuthorityId, Permission, Slug, Timestamp};
 use crate::store::{AuthorityOrigin, AuthorityRow, Page, RevocationListRow, StoreError, Tx};

@@ -156,7 +156,10 @@ async fn every_route_asks_who_is_calling_before_anything_else() {
     assert!(routes > 50, "{routes}");
     public.sort();
     // Enrolment asks for a token in its body instead.
-    assert_eq!(public, ["enrol", "read_revocation_list", "read_trust_bundle"]);
+    assert_eq!(
+        public,
+        ["enrol", "read_revocation_list", "read_trust_bundle"]
+    );
     assert!(bodies.len() <= 2, "{bodies:?}");
     let request = Request::builder().uri("/api/v1/openapi.json");
     let answer = api
