@@ -15,6 +15,7 @@ mod connection;
 mod contact;
 mod credential;
 mod data_lock;
+mod deployment;
 mod dev;
 mod doctor;
 mod enrol;
@@ -38,6 +39,7 @@ mod recipient;
 mod recover;
 mod release;
 mod renew;
+mod restore;
 mod role;
 mod serve;
 mod stopped;
@@ -244,6 +246,17 @@ enum Command {
     /// Generations of the service's own keys
     #[command(subcommand, after_help = "Example:\n  strongroom keys list")]
     Keys(keys::Command),
+    /// Put a backup into an empty database, with the service stopped
+    #[command(after_help = "Example:\n  strongroom restore strongroom.backup \
+        --config /etc/strongroom/strongroom.toml --backup-identity recovery.txt --accept-older\n\
+        What is restored releases nothing until `strongroom deployment thaw`.")]
+    Restore(restore::Arguments),
+    /// The deployment as a whole: after a restore, and releasing values again
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom deployment thaw --confirm prod-01… --confirm-revocations"
+    )]
+    Deployment(deployment::Command),
     /// Take the whole deployment away, encrypted, and check what was taken
     #[command(
         subcommand,
@@ -352,6 +365,14 @@ impl Cli {
                 let mut out = Output::new(self.output, stdout);
                 return audit_verify::run(arguments, self.output, &mut out);
             }
+            Command::Restore(arguments) => {
+                let mut out = Output::new(self.output, stdout);
+                return restore::run(arguments, environment, &mut out);
+            }
+            Command::Backup(backup::Command::Drill(arguments)) => {
+                let mut out = Output::new(self.output, stdout);
+                return backup::drill(arguments, self.output, &mut out);
+            }
             Command::Backup(backup::Command::Verify(arguments)) => {
                 let mut out = Output::new(self.output, stdout);
                 return backup::verify(arguments, self.output, &mut out);
@@ -408,9 +429,11 @@ impl Command {
             Self::Keys(command) => keys::run(command, session).await,
             Self::Audit(command) => audit::run(command, session).await,
             Self::Backup(command) => backup::run(command, session).await,
+            Self::Deployment(command) => deployment::run(command, session).await,
             Self::Dev(_)
             | Self::Init(_)
             | Self::Serve(_)
+            | Self::Restore(_)
             | Self::Recover(_)
             | Self::Doctor(_)
             | Self::Enrol(_)

@@ -8,12 +8,15 @@ mod audit_log;
 mod authorities;
 mod authority_uses;
 mod backup;
+mod beginning;
 mod bundle;
 mod caller;
 mod clients;
 mod consistency;
 mod credentials;
+mod deployment;
 mod enrolment;
+mod erase;
 mod error;
 mod form;
 mod holds;
@@ -52,7 +55,12 @@ pub use caller::{Caller, KeyName, ResolvedKey, Vouched};
 pub use clients::*;
 pub use consistency::Consistency;
 pub use credentials::*;
+pub use deployment::*;
 pub use enrolment::*;
+use erase::erase_again;
+pub use erase::{
+    BackupBefore, Erase, ErasedCredential, ErasedKek, ErasedVersion, Erasure, ErasureCertificate,
+};
 pub use error::{FieldError, VaultError};
 pub use form::Form;
 pub use holds::*;
@@ -114,7 +122,7 @@ pub struct Vault {
     /// How the revocation lists of foreign authorities are.
     lists: revocation_lists::ListsWatch,
     audit_key: VerifierKey,
-    statements: StatementSigner,
+    statements: Arc<StatementSigner>,
     /// Where root key files and the newest checkpoint lie, if anywhere.
     data: Option<PathBuf>,
     backups: BackupSettings,

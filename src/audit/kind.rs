@@ -50,6 +50,8 @@ kinds! {
     ClientCreated = "client.created",
     /// A client was changed.
     ClientChanged = "client.changed",
+    /// What was kept of a client was destroyed.
+    ClientErased = "client.erased",
     /// A contact was added.
     ContactAdded = "contact.added",
     /// A contact was changed.
@@ -140,6 +142,16 @@ kinds! {
     BackupFinished = "backup.finished",
     /// A backup broke off: what was received of it is useless.
     BackupAborted = "backup.aborted",
+    /// The first record of a log after a restore: what was restored, and where the node's log before
+    /// it ended.
+    DeploymentRestored = "deployment.restored",
+    /// The first record of a log after an operator accepted a database that was put back to an
+    /// earlier state, and where the log before it ended.
+    RollbackAccepted = "deployment.rollback-accepted",
+    /// A revocation made after the backup that was restored was confirmed.
+    RevocationConfirmed = "deployment.revocation-confirmed",
+    /// Values are released again after a restore.
+    DeploymentThawed = "deployment.thawed",
 }
 
 impl fmt::Display for Kind {

@@ -25,12 +25,18 @@ pub enum Command {
         /// Name of the node
         #[arg(long)]
         node: Option<Slug>,
+        /// Which beginning of its log, such as one from before a restore; the newest when left out
+        #[arg(long, value_name = "NUMBER")]
+        epoch: Option<i64>,
     },
     /// Print the newest signed checkpoint
     Checkpoint {
         /// Name of the node
         #[arg(long)]
         node: Option<Slug>,
+        /// Which beginning of its log, such as one from before a restore; the newest when left out
+        #[arg(long, value_name = "NUMBER")]
+        epoch: Option<i64>,
     },
     /// Print the public key that checkpoints are verified with
     PublicKey,
@@ -91,8 +97,11 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
                 .await?;
             session.out.list(&records, COLUMNS)
         }
-        Command::Export { file, node } => {
-            let query = [("node", node.map(|node| node.to_string()))];
+        Command::Export { file, node, epoch } => {
+            let query = [
+                ("node", node.map(|node| node.to_string())),
+                ("epoch", epoch.map(|epoch| epoch.to_string())),
+            ];
             let path = ["audit", "export"];
             let accept = "application/x-ndjson";
             if file.as_os_str() == "-" {
@@ -115,8 +124,11 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             eprintln!("wrote {bytes} bytes to {}", file.display());
             Ok(())
         }
-        Command::Checkpoint { node } => {
-            let query = [("node", node.map(|node| node.to_string()))];
+        Command::Checkpoint { node, epoch } => {
+            let query = [
+                ("node", node.map(|node| node.to_string())),
+                ("epoch", epoch.map(|epoch| epoch.to_string())),
+            ];
             let note = session
                 .api
                 .get_text(&["audit", "checkpoint"], &query)

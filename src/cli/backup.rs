@@ -16,9 +16,11 @@ use super::{
     files::NewFile,
     table::{Column, Format, Output, at},
 };
+use crate::clock::SystemClock;
 use crate::crypto::Identity;
 use crate::model::BackupId;
-use crate::vault::{BackupReport, verify_backup};
+use crate::random::{Random as _, SystemRandom};
+use crate::vault::{BackupReport, Drill, drill_backup, verify_backup};
 
 /// What can be done with backups.
 #[derive(Subcommand, Debug)]
@@ -29,6 +31,30 @@ pub enum Command {
     List(ListArguments),
     /// Check a backup, without any server or database
     Verify(Verify),
+    /// Restore a backup into a scratch database, open what is in it, and throw it away
+    Drill(DrillArguments),
+}
+
+/// What to try.
+#[derive(Args, Debug)]
+pub struct DrillArguments {
+    /// The backup
+    pub backup: PathBuf,
+    /// age identity file that opens the backup and the root key in it; may be repeated
+    #[arg(long = "identity", value_name = "FILE", required = true)]
+    pub identities: Vec<PathBuf>,
+    /// The deployment's public audit key, if it is at hand: the key line itself, or a file with it
+    #[arg(long, value_name = "KEY|FILE")]
+    pub audit_key: Option<String>,
+    /// How many values to open; every wrapped key is opened anyway
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub sample: u64,
+    /// Chooses the sample; another one each time when left out
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Where to make the scratch directory
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
 }
 
 /// What to take.
@@ -77,7 +103,7 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             session.out.list(&backups, COLUMNS)
         }
         // Needs no server: it is run before a connection is made.
-        Command::Verify(_) => Ok(()),
+        Command::Verify(_) | Command::Drill(_) => Ok(()),
     }
 }
 
@@ -207,4 +233,78 @@ fn show(report: &BackupReport, format: Format, out: &mut Output) -> Result<(), C
         out.line(log.to_string().trim_end())?;
     }
     Ok(())
+}
+
+/// A directory for this process alone, which goes when it is dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Restores a backup into a scratch database, opens what is in it, prints what was found, and fails
+/// if anything is off.
+///
+/// # Errors
+/// Something is off, or a file cannot be read or written.
+pub fn drill(arguments: &DrillArguments, format: Format, out: &mut Output) -> Result<(), CliError> {
+    let local = |error: &dyn std::fmt::Display| CliError::local(error.to_string());
+    let identities = read_identity_files(&arguments.identities)?;
+    let key = arguments.audit_key.as_deref();
+    let key = key.map(|key| read_key(key, "--audit-key")).transpose()?;
+    let random = SystemRandom::new();
+    let mut bytes = [0; 8];
+    random.fill(&mut bytes).map_err(|error| local(&error))?;
+    let fresh = u64::from_le_bytes(bytes);
+    let parent = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let scratch = Scratch(parent.join(format!("strongroom-drill-{fresh:016x}")));
+    super::data_lock::private_directory(&scratch.0)?;
+    let what = Drill {
+        identities: &identities,
+        audit_key: key.as_ref(),
+        sample: arguments.sample,
+        seed: arguments.seed.unwrap_or(fresh),
+        directory: &scratch.0,
+        clock: &SystemClock,
+    };
+    let open =
+        || open_backup(&arguments.backup).map_err(|error| std::io::Error::other(error.to_string()));
+    let report = super::node::runtime()?
+        .block_on(drill_backup(open, &what))
+        .map_err(|error| local(&error))?;
+    drop(scratch);
+    let value =
+        serde_json::to_value(&report).map_err(|_| CliError::local("the report cannot be shown"))?;
+    if format == Format::Json {
+        out.line(&format!("{value:#}"))?;
+    } else {
+        let columns = [
+            at("Backup", "/backup"),
+            at("Deployment", "/deployment"),
+            at("Taken", "/taken_at"),
+            at("Seed", "/seed"),
+            at("Sections", "/sections"),
+            at("Rows", "/rows"),
+            at("Audit logs", "/logs"),
+            at("Service keys opened", "/service_keys"),
+            at("Key-encryption keys opened", "/keks"),
+            at("Wrapped keys opened", "/wraps"),
+            at("Values opened", "/values"),
+            at("Values sealed", "/values_sealed"),
+            at("Seconds to read", "/seconds/inspect"),
+            at("Seconds to verify", "/seconds/verify"),
+            at("Seconds to restore", "/seconds/restore"),
+            at("Seconds to open", "/seconds/open"),
+            at("Findings", "/findings"),
+        ];
+        out.one(&value, &columns)?;
+    }
+    match report.is_ok() {
+        true => Ok(()),
+        false => Err(CliError::local(
+            "the backup is not sound: see the findings above",
+        )),
+    }
 }

@@ -1,5 +1,8 @@
 //! `client`: the companies whose credentials are held.
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Session,
     error::CliError,
+    files::NewFile,
     table::{Column, at, by},
 };
 use crate::model::{ClientId, DisplayName, Slug};
@@ -37,6 +41,29 @@ pub enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Destroy everything that is kept of a client; prints the signed certificate
+    Erase(Erase),
+    /// Print the certificate of a client that was erased
+    Erasure {
+        /// Id
+        client: ClientId,
+    },
+}
+
+/// Whom to erase.
+#[derive(Args, Debug)]
+pub struct Erase {
+    /// Slug or id
+    client: String,
+    /// The slug once more: this cannot be undone
+    #[arg(long, value_name = "SLUG")]
+    confirm: String,
+    /// Why it is done although live workloads still hold active versions
+    #[arg(long, value_name = "TEXT")]
+    override_reason: Option<DisplayName>,
+    /// Where to write the certificate; to standard output when left out
+    #[arg(long, value_name = "FILE")]
+    certificate_out: Option<PathBuf>,
 }
 
 /// What to change.
@@ -114,6 +141,55 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
                 .await?;
             session.out.one(&client, COLUMNS)
         }
+        Command::Erase(arguments) => erase(arguments, session).await,
+        Command::Erasure { client } => {
+            let path = ["clients", &client.to_string(), "erasure"];
+            let erasure = session.api.get(&path, &[]).await?;
+            certificate(session, &erasure)
+        }
+    }
+}
+
+async fn erase(arguments: Erase, session: &mut Session) -> Result<(), CliError> {
+    let current = find(session, &arguments.client).await?;
+    let id = id_of(&current)?;
+    let body = super::members([
+        ("confirm", Some(json!(arguments.confirm))),
+        (
+            "override_reason",
+            arguments.override_reason.map(|it| json!(it)),
+        ),
+    ]);
+    // Made before, so that the only copy of the certificate is not lost for want of a directory.
+    let file = arguments.certificate_out.as_deref();
+    let file = file.map(|path| NewFile::create(path, 0o600)).transpose()?;
+    let erasure = session
+        .api
+        .change_known(Method::POST, &current, &["clients", &id, "erase"], &body)
+        .await?;
+    match file {
+        Some(mut file) => {
+            let note = erasure["certificate"].as_str().unwrap_or_default();
+            file.write_all(note.as_bytes())
+                .map_err(|error| CliError::local(format!("cannot write: {error}")))?;
+            file.finish()?;
+            let sentence =
+                format!("Erased {id}. The same certificate: strongroom client erasure {id}");
+            session.out.done(&erasure, &sentence)
+        }
+        None => certificate(session, &erasure),
+    }
+}
+
+fn certificate(session: &mut Session, erasure: &Value) -> Result<(), CliError> {
+    match session.out.is_table() {
+        true => session.out.bytes(
+            erasure["certificate"]
+                .as_str()
+                .unwrap_or_default()
+                .as_bytes(),
+        ),
+        false => session.out.done(erasure, ""),
     }
 }
 

@@ -18,6 +18,20 @@ impl DataLock {
     /// # Errors
     /// Another process has it, or the directory cannot be written.
     pub fn take(directory: &Path) -> Result<Self, CliError> {
+        if directory.join(super::restore::UNFINISHED).exists() {
+            return Err(CliError::local(format!(
+                "a restore into {} was not finished: run the same `strongroom restore` again",
+                directory.display()
+            )));
+        }
+        Self::take_for_restore(directory)
+    }
+
+    /// The same for a restore, which may go on where another one was ended.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_for_restore(directory: &Path) -> Result<Self, CliError> {
         let path = directory.join("lock");
         let file = OpenOptions::new()
             .create(true)

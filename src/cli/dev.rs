@@ -182,6 +182,7 @@ async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>
         cache_bytes: 32 * 1024 * 1024,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
+        accept_rollback: false,
         clock: Arc::new(clock),
         random: Arc::new(random),
         on_fatal: Arc::new(on_fatal),

@@ -353,6 +353,7 @@ async fn make(
         cache_bytes: 1024 * 1024,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
+        accept_rollback: false,
         clock: Arc::new(clock),
         random: Arc::new(random),
         on_fatal: Arc::new(on_fatal),

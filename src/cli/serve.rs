@@ -29,6 +29,10 @@ pub struct Arguments {
     /// The settings (TOML); STRONGROOM_* variables go on top of it
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Use a database that was put back to an earlier state, although newer records are known: its
+    /// log ends, a new one begins, and nothing is released until `deployment thaw`
+    #[arg(long)]
+    pub accept_rollback: bool,
 }
 
 /// Starts the service and runs until it is stopped.
@@ -45,7 +49,7 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> Result<(), CliEr
         .map_err(|error| CliError::local(error.to_string()))?;
     let plugins = plugins(&config.plugins, environment);
     let identities = read_identities(&config.root, &plugins, environment)?;
-    runtime()?.block_on(serve(config, identities))
+    runtime()?.block_on(serve(config, identities, arguments.accept_rollback))
 }
 
 /// Reads the settings of a production node.
@@ -72,7 +76,11 @@ fn lifetimes(config: &CertificatesConfig) -> CertificateLifetimes {
     }
 }
 
-async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError> {
+async fn serve(
+    config: Config,
+    identities: Vec<Identity>,
+    accept_rollback: bool,
+) -> Result<(), CliError> {
     // What cannot be used is said at the start, not at the first verification.
     let outbound = config.providers.outbound();
     let outbound = outbound.map_err(|error| CliError::local(error.to_string()))?;
@@ -95,6 +103,7 @@ async fn serve(config: Config, identities: Vec<Identity>) -> Result<(), CliError
         cache_bytes: config.limits.cache_mib as u64 * 1024 * 1024,
         backups: backup_settings(&config.backup),
         lifetimes: lifetimes(&config.certificates),
+        accept_rollback,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(on_fatal),

@@ -32,6 +32,7 @@ pub async fn open_stopped(
         cache_bytes: 1024 * 1024,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
+        accept_rollback: false,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(on_fatal),

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
-    BASE, audit, authorities, backups, clients, contacts, credentials, enrolment, keys, names,
-    operators, principal_keys, receipts, revocation_lists, versions, workloads,
+    BASE, audit, authorities, backups, clients, contacts, credentials, deployment, enrolment, keys,
+    names, operators, principal_keys, receipts, revocation_lists, versions, workloads,
 };
 use super::{enrol, problem, workload};
 use crate::model;
@@ -77,7 +77,11 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(audit::read_audit_key))
         .routes(routes!(audit::prove_audit_consistency))
         .routes(routes!(backups::list_backups, backups::take_backup))
-        .routes(routes!(backups::read_backup));
+        .routes(routes!(backups::read_backup))
+        .routes(routes!(deployment::read_deployment))
+        .routes(routes!(deployment::thaw_deployment))
+        .routes(routes!(clients::erase_client))
+        .routes(routes!(clients::read_erasure));
     let (router, document) = OpenApiRouter::with_openapi(description())
         .nest(BASE, routes)
         .layer(from_fn_with_state(state.clone(), count_failures))
@@ -117,6 +121,7 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         (name = "authorities", description = "Whose client certificates are accepted"),
         (name = "keys", description = "The deployment's own keys"),
         (name = "audit", description = "Who did what, and how to prove it"),
+        (name = "deployment", description = "The deployment as a whole"),
         (name = "backups", description = "Taking the whole deployment away, encrypted"),
     ),
     components(schemas(

@@ -78,6 +78,9 @@ impl ApiState {
                     });
                 }
                 Proof::Assertion(proof) => {
+                    if !vault.accepts_assertions_of(proof.issued_at).await? {
+                        return Err(Refused::Reason(Reason::AssertionBeforeRestore));
+                    }
                     assertion = Some(SpentAssertion {
                         jti: proof.jti.0,
                         forget_at: forget_assertion_at(proof.expires_at),
@@ -226,6 +229,7 @@ impl From<VaultError> for Problem {
                  authority there is nothing to renew.",
             ),
             VaultError::Changed => Self::precondition_failed(),
+            VaultError::Frozen => Self::frozen(),
             VaultError::Unavailable(what) => {
                 tracing::warn!(part = what, "answered that the service is not available");
                 Self::unavailable()

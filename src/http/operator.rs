@@ -9,6 +9,7 @@ pub mod backups;
 pub mod clients;
 pub mod contacts;
 pub mod credentials;
+pub mod deployment;
 pub mod enrolment;
 pub mod keys;
 pub mod names;

@@ -80,6 +80,8 @@ codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "The service failed";
     /// The service cannot do this now.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not possible at the moment";
+    /// Nothing is released after a restore until an operator says so.
+    Frozen = "frozen", SERVICE_UNAVAILABLE, "Nothing is released at the moment";
     /// No representation that the route has is acceptable to the caller.
     NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "No acceptable representation";
 }
@@ -171,6 +173,15 @@ impl Problem {
     /// 403 for a known caller.
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ProblemCode::Forbidden, detail)
+    }
+
+    /// 503 while the deployment is frozen.
+    pub fn frozen() -> Self {
+        Self::new(
+            ProblemCode::Frozen,
+            "The deployment was restored, or put back to an earlier state. Go on with what you have; \
+             an operator of tech-ops ends this with `strongroom deployment thaw`.",
+        )
     }
 
     /// 404, the same for "not there" and "not for you".

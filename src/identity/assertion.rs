@@ -123,6 +123,7 @@ pub fn verify(
         key: key.id,
         principal: key.owner,
         jti: jti_hash(&claims.iss, &claims.jti),
+        issued_at: Timestamp::from_secs(claims.iat),
         expires_at: Timestamp::from_secs(claims.exp),
     })
 }

@@ -88,6 +88,8 @@ pub struct AssertionProof {
     pub principal: PrincipalId,
     /// What to remember, so that it cannot be used again.
     pub jti: JtiHash,
+    /// The `iat` claim.
+    pub issued_at: Timestamp,
     /// The `exp` claim, without leeway.
     pub expires_at: Timestamp,
 }
@@ -247,6 +249,8 @@ reasons! {
     AssertionAudience = "assertion-audience",
     /// The assertion's time is over.
     AssertionExpired = "assertion-expired",
+    /// It was issued before the deployment was restored, and may have been used since the backup.
+    AssertionBeforeRestore = "assertion-before-restore",
     /// The assertion's time has not begun, or it is from the future.
     AssertionNotYetValid = "assertion-not-yet-valid",
     /// The assertion lives longer than 300 seconds, or not at all.

@@ -181,6 +181,13 @@ impl Database {
         }
     }
 
+    /// The numbers of the migrations that this program knows.
+    pub fn known_schema() -> Vec<i64> {
+        let migrations = sqlx::migrate!("migrations/sqlite");
+        let versions = migrations.iter().map(|migration| migration.version);
+        versions.collect()
+    }
+
     /// The same database with the key that checks registry rows. Until then none is visible.
     #[must_use]
     pub fn with_tagger(mut self, tagger: Arc<dyn Tagger>) -> Self {
@@ -266,6 +273,26 @@ impl Database {
                 Ok(Some(Timestamp::from_micros(micros)))
             }
         }
+    }
+
+    /// Overwrites what was deleted: moves SQLite's write-ahead log into the file, in which freed
+    /// places are zeroed (`secure_delete`), and cuts it off. PostgreSQL has no such thing. A reader
+    /// can stand in the way; then it is tried again for a second, and left to the next time.
+    pub async fn scrub(&self) {
+        let Pools::Sqlite { writer, .. } = &self.pools else {
+            return;
+        };
+        for _ in 0..20 {
+            let done: Result<(i64, i64, i64), _> =
+                sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+                    .fetch_one(writer)
+                    .await;
+            match done {
+                Ok((0, ..)) => return,
+                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        tracing::warn!("deleted rows still stand in the write-ahead log: readers are in the way");
     }
 
     /// Folds SQLite's write-ahead log into the file and closes every connection.

@@ -314,6 +314,28 @@ impl Tx {
         Ok(found)
     }
 
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn count_rows(&mut self, table: &Table) -> Result<u64, StoreError> {
+        let text = format!("SELECT COUNT(*) FROM \"{}\"", table.name);
+        let count: i64 = on!(self, conn => {
+            sqlx::query_scalar::<Db, _>(AssertSqlSafe(text)).fetch_one(conn).await?
+        });
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// How many versions have a sealed value.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn count_sealed_values(&mut self) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM credential_versions WHERE payload IS NOT NULL";
+        let count: i64 = on!(self, conn => sqlx::query_scalar::<Db, _>(SQL).fetch_one(conn).await?);
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// Adds rows to a table as they are, tags and all.
     ///
     /// # Errors

@@ -28,7 +28,45 @@ pub struct WrapRow {
     pub wrapped: Vec<u8>,
 }
 
+/// A wrapped DEK with what it is bound to.
+#[derive(Clone, sqlx::FromRow)]
+#[expect(missing_docs, reason = "named like the columns they come from")]
+pub struct BoundWrapRow {
+    pub version_id: VersionId,
+    pub role_id: RoleId,
+    pub kek_id: KekId,
+    pub wrapped: Vec<u8>,
+    pub number: i64,
+    pub credential_id: crate::model::CredentialId,
+    pub environment_id: EnvironmentId,
+}
+
 impl Tx {
+    /// Wrapped DEKs of all versions behind a version and role, in the order of both.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn bound_wraps_after(
+        &mut self,
+        after: Option<(VersionId, RoleId)>,
+        limit: i64,
+    ) -> Result<Vec<BoundWrapRow>, StoreError> {
+        const SQL: &str = "SELECT w.version_id, w.role_id, w.kek_id, w.wrapped, v.number,
+                v.credential_id, c.environment_id
+            FROM dek_wraps AS w JOIN credential_versions AS v ON v.id = w.version_id
+            JOIN credentials AS c ON c.id = v.credential_id
+            WHERE (w.version_id, w.role_id) > ($1, $2)
+            ORDER BY w.version_id, w.role_id LIMIT $3";
+        let (version, role) = match after {
+            Some((version, role)) => (version.to_string(), role.to_string()),
+            None => (String::new(), String::new()),
+        };
+        Ok(on!(self, conn => {
+            sqlx::query_as::<Db, _>(SQL).bind(version).bind(role).bind(limit)
+                .fetch_all(conn).await?
+        }))
+    }
+
     /// Adds a KEK.
     ///
     /// # Errors

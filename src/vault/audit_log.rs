@@ -173,16 +173,25 @@ impl Vault {
     pub async fn audit_checkpoint(
         &self,
         caller: &Caller,
-        node: Option<&str>,
+        which: (Option<&str>, Option<i64>),
     ) -> Result<String, VaultError> {
         self.authorise(caller, Permission::ReadAudit).await?;
-        let log = self
-            .db
-            .read()
-            .await?
-            .audit_log(node.unwrap_or(&self.node))
-            .await?;
-        Ok(log.ok_or(VaultError::NotFound)?.checkpoint)
+        Ok(self.log_of(which).await?.checkpoint)
+    }
+
+    /// The head of a node's log: of the node that answers, and of its newest beginning, unless it is
+    /// said which.
+    async fn log_of(
+        &self,
+        (node, epoch): (Option<&str>, Option<i64>),
+    ) -> Result<AuditLogRow, VaultError> {
+        let node = node.unwrap_or(&self.node);
+        let mut tx = self.db.read().await?;
+        let log = match epoch {
+            Some(epoch) => tx.audit_log_at(node, epoch).await?,
+            None => tx.audit_log(node).await?,
+        };
+        log.ok_or(VaultError::NotFound)
     }
 
     /// The lines of an export of a node's log, up to its size now.
@@ -192,16 +201,10 @@ impl Vault {
     pub async fn audit_export(
         self: &Arc<Self>,
         caller: &Caller,
-        node: Option<&str>,
+        which: (Option<&str>, Option<i64>),
     ) -> Result<impl Stream<Item = Result<Vec<u8>, VaultError>> + Send + use<>, VaultError> {
         self.authorise(caller, Permission::ReadAudit).await?;
-        let log = self
-            .db
-            .read()
-            .await?
-            .audit_log(node.unwrap_or(&self.node))
-            .await?;
-        let log = log.ok_or(VaultError::NotFound)?;
+        let log = self.log_of(which).await?;
         let vault = Arc::clone(self);
         let origin = Origin {
             deployment: parsed(&vault.deployment)?,

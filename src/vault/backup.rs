@@ -4,12 +4,18 @@
 //! The intent is durable before the first byte, the outcome before the last: whoever holds the end
 //! of a backup can be sure that it is in the audit log.
 
+mod drill;
 mod format;
+mod inspect;
 mod manifest;
+mod restore;
 mod verify;
 
+pub use drill::{Drill, DrillError, DrillReport, drill_backup};
 pub use format::{BackupError, Section};
+pub use inspect::{InspectError, InspectedBackup, inspect_backup};
 pub use manifest::Manifest;
+pub use restore::{Restore, RestoreError, Restored, Since, restore_backup};
 pub use verify::{BackupReport, verify_backup};
 
 use std::sync::Arc;

@@ -82,6 +82,7 @@ impl Vault {
                     return Err(error);
                 }
             };
+            self.check_frozen(&caller, None).await?;
             self.check_form(&caller, form).await?;
             // Load and decide: the first of the caller's roles, by name, that may read it.
             let mut entries: Vec<(BundleEntry, RoleId)> = Vec::new();

@@ -188,6 +188,9 @@ impl Vault {
             .principal
             .clone()
             .ok_or(VaultError::Unauthenticated)?;
+        if self.is_barred(principal.id(), principal.key()).await? {
+            return Err(VaultError::Unauthenticated);
+        }
         if let Some(authority) = &authority {
             self.uses.note(authority.authority, self.clock.now());
         }

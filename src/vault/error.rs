@@ -42,6 +42,9 @@ pub enum VaultError {
     /// The resource has another revision than the caller knew.
     #[error("the resource has changed since it was read")]
     Changed,
+    /// Nothing is released until an operator ends the freeze.
+    #[error("the deployment is frozen")]
+    Frozen,
     /// Something that is needed is not available now; trying again later is right.
     #[error("not available: {0}")]
     Unavailable(&'static str),

@@ -24,8 +24,8 @@ use crate::model::{
 use crate::pki::{self, Issuer};
 use crate::random::Random;
 use crate::store::{
-    AuthorityOrigin, AuthorityRow, Database, DeploymentRow, KeyRow, OperatorRow, RootKeyRow,
-    RootRecipientRow, ServiceKeyRow, StoreError, Tx,
+    AuthorityOrigin, AuthorityRow, Database, DeploymentRow, DeploymentStateRow, KeyRow,
+    OperatorRow, RootKeyRow, RootRecipientRow, ServiceKeyRow, StoreError, Tx,
 };
 
 /// How long the first operator's certificate is valid, in seconds: a year.
@@ -362,6 +362,8 @@ impl Vault {
                 for row in tx.service_keys().await? {
                     records.push(Draft::of(Kind::ServiceKeyCreated).about([row.id.into()]));
                 }
+                tx.insert_deployment_state(DeploymentStateRow::new())
+                    .await?;
                 tx.insert_authority(authority).await?;
                 first.insert(tx).await?;
                 let subjects = vec![super::memory::EVERYTHING.to_owned()];

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::open::{OpenError, RegistryMac, compare, open_root, open_service_key, origin_of};
+use super::beginning::{compare, known_checkpoint};
+use super::open::{OpenError, RegistryMac, open_root, open_service_key, origin_of};
 use super::recipients::x25519_stanzas;
 use crate::audit::Signer;
 use crate::crypto::{
@@ -39,6 +40,8 @@ pub struct Inspected {
     pub recipients_fit: bool,
     /// How the log compares with the checkpoint on this machine; `None` without a checkpoint.
     pub log: Option<Result<u64, OpenError>>,
+    /// Whether values are released: not after a restore until an operator says so.
+    pub frozen: bool,
     /// Operators of tech-ops who are not disabled.
     pub tech_ops: usize,
     /// Authorities that are accepted.
@@ -81,8 +84,6 @@ pub async fn inspect(what: Inspect<'_>, now: Timestamp) -> Result<Inspected, Ope
         node,
         identities,
     } = what;
-    // Before the database, which may only be newer.
-    let note = std::fs::read_to_string(data.join(format!("checkpoint.{node}"))).ok();
     let mut tx = database.read().await?;
     let row = tx.deployment().await?.ok_or(OpenError::NotInitialised)?;
     if row.deployment_id != deployment {
@@ -103,16 +104,16 @@ pub async fn inspect(what: Inspect<'_>, now: Timestamp) -> Result<Inspected, Ope
     let seed = key(ServiceKeyName::AuditSigning)?;
     let database = database.with_tagger(Arc::new(registry));
 
+    let signer = Signer::from_seed(origin_of(deployment, node, 0)?, seed.expose_secret())
+        .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
+    // Before the database, which may only be newer.
+    let file = data.join(format!("checkpoint.{node}"));
+    let known = known_checkpoint(&file, signer.origin(), signer.verifier());
     let mut tx = database.read().await?;
-    let log = match (note, tx.audit_log(node.as_str()).await?) {
-        (Some(note), Some(log)) => {
-            let origin = origin_of(deployment, node, log.epoch)?;
-            let signer = Signer::from_seed(origin.clone(), seed.expose_secret())
-                .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
-            let key = signer.verifier();
-            drop(tx);
-            let compared = compare(&database, &log, &note, &origin, key).await;
-            tx = database.read().await?;
+    let log = match (known, tx.audit_log(node.as_str()).await?) {
+        (Err(error), _) => Some(Err(error)),
+        (Ok(Some(known)), Some(log)) => {
+            let compared = compare(&mut tx, node, &known).await;
             Some(compared.map(|()| u64::try_from(log.size).unwrap_or(0)))
         }
         _ => None,
@@ -126,6 +127,10 @@ pub async fn inspect(what: Inspect<'_>, now: Timestamp) -> Result<Inspected, Ope
         recipients_fit: x25519_stanzas(&root_row.wrapped)
             == recipients.iter().filter(native).count(),
         log,
+        frozen: tx
+            .deployment_state()
+            .await?
+            .is_none_or(|state| state.frozen_since.is_some()),
         tech_ops: tech_ops(&mut tx).await?,
         authorities: authorities(&mut tx, now).await?,
         active: tx.count_active_versions().await?,

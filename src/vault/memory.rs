@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::caller::{KeyName, ResolvedKey};
+use super::deployment::State;
 use crate::identity::trust::TrustStore;
 use crate::model::{ClientId, CredentialId, EnvironmentId, KekId, RoleId, VersionId};
 use crate::store::{
@@ -105,6 +106,7 @@ pub(super) struct Memory {
     keks: Cache<KekId, Arc<KekRow>>,
     keys: Cache<KeyName, Arc<ResolvedKey>>,
     authorities: ArcSwapOption<Authorities>,
+    state: ArcSwapOption<State>,
     /// When the database was last asked whether all this still holds.
     confirmed: Mutex<Instant>,
 }
@@ -144,6 +146,7 @@ impl Memory {
             keks: Cache::new(1024),
             keys: Cache::new(8192),
             authorities: ArcSwapOption::empty(),
+            state: ArcSwapOption::empty(),
             confirmed: Mutex::new(Instant::now()),
         }
     }
@@ -223,6 +226,7 @@ impl Memory {
     fn forget_registry(&self) {
         self.keys.clear();
         self.authorities.store(None);
+        self.state.store(None);
     }
 
     /// Runs `keep` unless something was forgotten since `generation`.
@@ -231,6 +235,14 @@ impl Memory {
         if self.generation() == generation {
             keep();
         }
+    }
+
+    pub fn state(&self) -> Option<Arc<State>> {
+        self.state.load_full()
+    }
+
+    pub fn keep_state(&self, generation: i64, value: &Arc<State>) {
+        self.keep_if(generation, || self.state.store(Some(Arc::clone(value))));
     }
 
     pub fn credential(&self, id: CredentialId) -> Option<Arc<SealedCredential>> {

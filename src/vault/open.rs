@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::beginning::{begin, known_checkpoint};
 use super::enrolment::{CertificateLifetimes, TOKEN_KEPT_SECS};
 use super::memory::Memory;
 use super::recipients::is_for_passphrase;
 use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
 use super::{BackupSettings, Vault, VaultError};
-use crate::audit::{Checkpoint, Kind, Origin, Signer, StatementSigner};
+use crate::audit::{Kind, Origin, Signer, StatementSigner};
 use crate::clock::Clock;
 use crate::crypto::{
     ExpectedRoot, Identity, Keyring, KeyringLimits, MacKey, RootError, RootFileForm, RootKey,
@@ -44,6 +45,8 @@ pub struct Open {
     pub backups: BackupSettings,
     /// How long the certificates live that enrolment and renewal give.
     pub lifetimes: CertificateLifetimes,
+    /// Whether a database that is older than what is known of it is to be used.
+    pub accept_rollback: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The source of randomness.
@@ -76,8 +79,8 @@ pub enum OpenError {
     /// The database is older than the newest checkpoint on this machine.
     #[error(
         "the database is older than the newest audit checkpoint on this machine ({known} records \
-         are known, {found} are there): it was put back to an earlier state. Restore the newer \
-         database; if it is lost for ever, remove the checkpoint file in the data directory"
+         are known, {found} are there): it was put back to an earlier state. Use the newer \
+         database; if it is lost for ever, restore a backup, or start with --accept-rollback"
     )]
     RolledBack {
         /// Records that the checkpoint vouches for.
@@ -156,6 +159,7 @@ impl Vault {
             cache_bytes,
             backups,
             lifetimes,
+            accept_rollback,
             clock,
             random,
             ..
@@ -174,10 +178,6 @@ impl Vault {
             .ok_or(OpenError::NotInitialised)?;
         let service_rows = tx.service_keys().await?;
         let generation = tx.policy_generation().await?;
-        let epoch = tx
-            .audit_log(node.as_str())
-            .await?
-            .map_or(0, |log| log.epoch);
         drop(tx);
 
         let root = open_root(&root_row, &deployment, data.as_deref(), &identities)?;
@@ -193,25 +193,37 @@ impl Vault {
         let seed = key(ServiceKeyName::AuditSigning)?;
         let database = database.with_tagger(Arc::new(registry));
 
-        let origin = origin_of(&deployment, &node, epoch)?;
-        let signer = Signer::from_seed(origin.clone(), seed.expose_secret())
-            .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
-        let audit_key = signer.verifier().clone();
-        let statements = StatementSigner::from_seed(&origin.deployment, seed.expose_secret())
-            .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
+        let origin = origin_of(&deployment, &node, 0)?;
         let checkpoint_file = data.as_ref();
         let checkpoint_file = checkpoint_file.map(|data| data.join(format!("checkpoint.{node}")));
+        let signer = |epoch: i64| {
+            Signer::from_seed(origin_of(&deployment, &node, epoch)?, seed.expose_secret())
+                .map_err(|_| OpenError::ServiceKey("audit-signing"))
+        };
+        let audit_key = signer(0)?.verifier().clone();
+        // Read before the database, which can only be newer.
+        let known = match &checkpoint_file {
+            Some(path) => known_checkpoint(path, &origin, &audit_key)?,
+            None => None,
+        };
+        let begin = begin(
+            &database,
+            &node,
+            known.as_ref(),
+            accept_rollback,
+            clock.now(),
+        )
+        .await?;
+        let signer = signer(begin.epoch)?;
+        let statements = StatementSigner::from_seed(&origin.deployment, seed.expose_secret())
+            .map_err(|_| OpenError::ServiceKey("audit-signing"))?;
         let holder = {
             let mut bytes = [0; 16];
             random.fill(&mut bytes).map_err(VaultError::from)?;
             hex::encode(bytes)
         };
         let log = take_log(&database, &signer, node.as_str(), &holder, clock.as_ref()).await?;
-        if let Some(path) = &checkpoint_file
-            && let Ok(note) = std::fs::read_to_string(path)
-        {
-            compare(&database, &log.row, &note, &origin, &audit_key).await?;
-        }
+        let is_new = log.row.size == 0;
 
         let memory = Arc::new(Memory::new(cache_bytes, generation));
         let recorder = Recorder::start(Parts {
@@ -240,7 +252,7 @@ impl Vault {
             own_lists: super::own_list::ServedLists::default(),
             lists: super::revocation_lists::ListsWatch::default(),
             audit_key,
-            statements,
+            statements: Arc::new(statements),
             data,
             backups,
             lifetimes,
@@ -250,8 +262,15 @@ impl Vault {
             on_fatal: open.on_fatal,
             stopping,
         });
-        let started = vec![Draft::of(Kind::ServiceStarted)];
-        super::settle(vault.recorder.note(started, None, None).await)?;
+        let mut started = Vec::new();
+        if is_new {
+            started.extend(begin.first_record());
+        }
+        started.push(Draft::of(Kind::ServiceStarted));
+        match begin.rolled_back {
+            Some(lost) => vault.freeze_after_rollback(lost, started).await?,
+            None => super::settle(vault.recorder.note(started, None, None).await)?,
+        }
         vault.watch_once().await;
         vault.watch_revocation_lists().await?;
         tokio::spawn(watch_database(Arc::downgrade(&vault), stop));
@@ -479,38 +498,4 @@ pub(super) fn open_service_key(
             .ok()
     });
     opened.ok_or(OpenError::ServiceKey(name.as_str()))
-}
-
-/// Compares the log in the database with the newest checkpoint that was kept outside of it.
-pub(super) async fn compare(
-    database: &Database,
-    log: &crate::store::AuditLogRow,
-    note: &str,
-    origin: &Origin,
-    key: &crate::audit::VerifierKey,
-) -> Result<(), OpenError> {
-    let known =
-        Checkpoint::open(note, std::slice::from_ref(key)).map_err(|_| OpenError::Contradicts)?;
-    if known.origin != *origin {
-        return Err(OpenError::Contradicts);
-    }
-    let found = u64::try_from(log.size).unwrap_or(0);
-    if known.size > found {
-        return Err(OpenError::RolledBack {
-            known: known.size,
-            found,
-        });
-    }
-    let size = i64::try_from(known.size).unwrap_or(i64::MAX);
-    let mut tx = database.read().await?;
-    let stored = tx.checkpoints(&log.node, log.epoch, size - 1, 1).await?;
-    let same = |note: &str| {
-        Checkpoint::open(note, std::slice::from_ref(key))
-            .is_ok_and(|stored| stored.size == known.size && stored.root == known.root)
-    };
-    match stored.first() {
-        Some(row) if same(&row.note) => Ok(()),
-        _ if known.size == 0 => Ok(()),
-        _ => Err(OpenError::Contradicts),
-    }
 }

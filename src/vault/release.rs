@@ -75,6 +75,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NoRecipient`] when the caller cannot have the answer in this form;
+    /// [`VaultError::Frozen`] when nothing is released;
     /// [`VaultError::NotFound`] when it is not there or not the caller's, without a difference;
     /// [`VaultError::Unauthenticated`] when the caller is gone or its assertion was used before;
     /// [`VaultError::Unavailable`] when it cannot be recorded: then nothing was decrypted.
@@ -88,6 +89,7 @@ impl Vault {
     ) -> Result<ReleaseAnswer, VaultError> {
         let mut caller = caller;
         for _ in 0..MOST_TRIES {
+            self.check_frozen(&caller, credential).await?;
             self.check_form(&caller, form).await?;
             // Load.
             let kept = match number {

@@ -311,6 +311,7 @@ async fn open(
         cache_bytes: 1 << 20,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
+        accept_rollback: false,
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         random: Arc::new(SystemRandom::new()),
         on_fatal: Arc::new(move |why| fatal.lock().unwrap().push(why)),

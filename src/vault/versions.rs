@@ -436,27 +436,30 @@ impl Vault {
         let record = caller
             .draft(Kind::VersionRejected)
             .about([numbered(id, number)]);
-        self.change(caller, Permission::WriteCredentials, move |tx| {
-            Box::pin(async move {
-                let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
-                let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
-                end(
-                    tx,
-                    version,
-                    VersionState::Rejected,
-                    Some(reason.reason),
-                    now,
-                )
-                .await?;
-                let value = credential_view(tx, row, now).await?;
-                Ok(Changed {
-                    value,
-                    records: vec![record],
-                    subjects: vec![id.to_string()],
+        let changed = self
+            .change(caller, Permission::WriteCredentials, move |tx| {
+                Box::pin(async move {
+                    let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
+                    let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
+                    end(
+                        tx,
+                        version,
+                        VersionState::Rejected,
+                        Some(reason.reason),
+                        now,
+                    )
+                    .await?;
+                    let value = credential_view(tx, row, now).await?;
+                    Ok(Changed {
+                        value,
+                        records: vec![record],
+                        subjects: vec![id.to_string()],
+                    })
                 })
             })
-        })
-        .await
+            .await?;
+        self.db.scrub().await;
+        Ok(changed)
     }
 
     /// Retires a version: its wrapped DEKs are destroyed, the record stays. Refused while a live
@@ -480,7 +483,7 @@ impl Vault {
         let record = caller
             .draft(Kind::VersionRetired)
             .about([numbered(id, number)]);
-        self.change(caller, Permission::WriteCredentials, move |tx| {
+        let changed = self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
                 let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
                 let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
@@ -502,7 +505,9 @@ impl Vault {
                 })
             })
         })
-        .await
+        .await?;
+        self.db.scrub().await;
+        Ok(changed)
     }
 }
 

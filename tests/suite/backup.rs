@@ -8,18 +8,11 @@ use strongroom::crypto::{AgeWriter, Identity, Recipient};
 
 use crate::support::cli::{Ended, cli, cli_json, run};
 use crate::support::service::{Deployment, program};
-use crate::support::{Admin, Backend, Service, on_both};
+use crate::support::{Admin, Backend, Service, on_both, sql};
 
 on_both!(a_backup_is_consistent_whole_and_signed);
 on_both!(bad_backups_are_refused_with_a_clear_error);
-
-/// A recovery identity in a file, and its recipient.
-pub fn recovery(home: &Path) -> (PathBuf, String) {
-    let (text, recipient) = Identity::generate();
-    let file = home.join("recovery");
-    Identity::write_file(&file, &text).expect("a new file");
-    (file, recipient.to_text().expect("a recipient"))
-}
+on_both!(a_drill_opens_everything_and_finds_what_does_not_open);
 
 /// The audit key that `init` printed.
 pub fn audit_key(deployment: &Deployment) -> String {
@@ -67,7 +60,7 @@ fn a_backup_is_consistent_whole_and_signed(backend: Backend) {
     for n in 0..20 {
         admin.credential("acme", "production", &["m365-sync"], &format!("canary-{n}"));
     }
-    let (identity, recipient) = recovery(service.home());
+    let (identity, recipient) = deployment.recovery();
 
     // Writes go on while it is taken.
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -141,7 +134,7 @@ fn a_backup_is_consistent_whole_and_signed(backend: Backend) {
 fn bad_backups_are_refused_with_a_clear_error(backend: Backend) {
     let deployment = Deployment::new(&backend, "main");
     let service = Service::serve(&deployment.config());
-    let (identity, recipient) = recovery(service.home());
+    let (identity, recipient) = deployment.recovery();
     let good = take(&service, "good.backup", &recipient);
     let bytes = std::fs::read(&good).expect("the backup");
     let key = audit_key(&deployment);
@@ -197,8 +190,7 @@ fn bad_backups_are_refused_with_a_clear_error(backend: Backend) {
         "{}",
         ended.stderr
     );
-    let stranger = tempfile::tempdir().expect("a directory");
-    let ended = verify(&good, &recovery(stranger.path()).0, &key);
+    let ended = verify(&good, &other.recovery().0, &key);
     assert!(
         ended.stderr.contains("no given identity"),
         "{}",
@@ -210,4 +202,82 @@ fn bad_backups_are_refused_with_a_clear_error(backend: Backend) {
     let recipient = recipient.to_text().expect("a recipient");
     let arguments = ["backup", "create", "--out", &out, "--recipient", &recipient];
     assert_eq!(cli(&service, "operator", &arguments).code, 1);
+}
+
+fn drill(backup: &Path, identity: &Path, more: &[&str]) -> Ended {
+    let mut command = program();
+    command.args(["--output", "json", "backup", "drill"]);
+    command
+        .arg(backup)
+        .arg("--identity")
+        .arg(identity)
+        .args(more);
+    run(command, b"")
+}
+
+fn a_drill_opens_everything_and_finds_what_does_not_open(backend: Backend) {
+    let deployment = Deployment::new(&backend, "main");
+    let mut service = Service::serve(&deployment.config());
+    let admin = Admin::of(&service);
+    let roles = ["m365-sync", "google-sync"].map(|name| {
+        admin.role(name);
+        name
+    });
+    admin.environment("production");
+    admin.client("acme");
+    for n in 0..8 {
+        let id = admin.credential("acme", "production", &roles, &format!("lent {n}"));
+        admin.version(&id, "the next");
+    }
+    let (identity, recipient) = deployment.recovery();
+    let good = take(&service, "good.backup", &recipient);
+    let scratch = service.home().join("scratch");
+    std::fs::create_dir(&scratch).expect("a directory");
+    let at = scratch.display().to_string();
+    let key = audit_key(&deployment);
+    let report = drill(&good, &identity, &["--scratch", &at, "--audit-key", &key]);
+    let report = report.ok().json();
+    assert_eq!(report["wraps"], 32);
+    assert_eq!(report["values"], 16);
+    assert_eq!(report["values_sealed"], 16);
+    assert_eq!(report["keks"], 2);
+    assert_eq!(report["logs"], 1);
+    assert_eq!(report["findings"], json!([]));
+    let left = std::fs::read_dir(&scratch).expect("the directory").count();
+    assert_eq!(left, 0, "the scratch database is still there");
+    // A sample is as large as it was asked for, and the same for one seed.
+    let report = drill(&good, &identity, &["--sample", "5", "--seed", "7"])
+        .ok()
+        .json();
+    assert_eq!((&report["values"], &report["seed"]), (&json!(5), &json!(7)));
+
+    // What somebody put into the database is in the backup, and found.
+    service.stop();
+    let forged = "UPDATE dek_wraps SET wrapped = 
+        (SELECT wrapped FROM dek_wraps ORDER BY version_id DESC, role_id DESC LIMIT 1)
+        WHERE version_id = (SELECT MIN(version_id) FROM dek_wraps);";
+    match &backend {
+        Backend::Sqlite => sql::sqlite(&deployment.home().join("data/strongroom.db"), forged),
+        Backend::Postgres(_) => {
+            let url = std::fs::read_to_string(deployment.home().join("database-url"));
+            sql::postgres(url.expect("the URL").trim(), forged);
+        }
+    }
+    service.start();
+    let bad = take(&service, "bad.backup", &recipient);
+    let ended = drill(&bad, &identity, &[]);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.stdout.contains("a wrapped key of cred_"),
+        "{}",
+        ended.stdout
+    );
+    let (other, _) = Identity::generate();
+    let file = service.home().join("other");
+    Identity::write_file(&file, &other).expect("a file");
+    assert!(
+        drill(&good, &file, &[])
+            .stderr
+            .contains("no given identity")
+    );
 }

@@ -18,7 +18,7 @@ on_both!(
     doctor_looks_beside_a_running_service,
 );
 
-fn doctor_on(config: &Path, more: &[&str], variables: &[(&str, &str)]) -> Ended {
+pub fn doctor_on(config: &Path, more: &[&str], variables: &[(&str, &str)]) -> Ended {
     let mut command = program();
     // Where nothing listens.
     command.env("STRONGROOM_STATUS_LISTEN", "127.0.0.1:1");
@@ -47,7 +47,7 @@ fn findings(answer: &Value, check: &str, level: &str) -> Vec<String> {
 
 /// Makes sure that a check says this, with advice if it is not fine.
 #[track_caller]
-fn finds(answer: &Value, check: &str, level: &str, words: &str) {
+pub fn finds(answer: &Value, check: &str, level: &str, words: &str) {
     let found = findings(answer, check, level);
     assert!(
         found.iter().any(|finding| finding.contains(words)),

@@ -229,6 +229,13 @@ fn said(seen: &Inspected, now: Timestamp, findings: &mut Findings) {
             "treat it as a break-in until it is explained; keep the checkpoint file",
         ),
     }
+    if seen.frozen {
+        findings.warning(
+            "deployment",
+            "nothing is released: it was restored, or put back to an earlier state",
+            "strongroom deployment show, and then strongroom deployment thaw",
+        );
+    }
     match seen.tech_ops {
         0 => findings.problem(
             "operators",

@@ -25,11 +25,13 @@ use crate::vault::{AuditEntry, AuditQuery, Consistency, VaultError};
 pub struct NodeQuery {
     /// The node; the one that answers when left out.
     node: Option<Slug>,
+    /// Which beginning of its log; the newest when left out.
+    epoch: Option<i64>,
 }
 
 impl NodeQuery {
-    fn name(&self) -> Option<&str> {
-        self.node.as_ref().map(Slug::as_str)
+    fn name(&self) -> (Option<&str>, Option<i64>) {
+        (self.node.as_ref().map(Slug::as_str), self.epoch)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::http::authenticate::{ApiState, Proven};
 use crate::http::extract::{IfMatch, Page, StrictJson, StrictPath};
 use crate::http::problem::Answer;
 use crate::model::ClientId;
-use crate::vault::{ClientPatch, ClientView, NewClient};
+use crate::vault::{ClientPatch, ClientView, Erase, Erasure, NewClient};
 
 /// List clients
 ///
@@ -85,4 +85,39 @@ pub async fn change_client(
     let vault = state.vault();
     let client = vault.change_client(&caller, id, revision, patch).await?;
     Ok(single(client.revision, client))
+}
+
+/// Erase a client
+///
+/// Destroys what could open its values, the values, fingerprints, contacts and names. Ids stay, so
+/// that the audit log goes on to mean something. This cannot be undone.
+#[utoipa::path(
+    post, path = "/clients/{client}/erase", tag = "clients",
+    params(("client" = ClientId, Path), IfMatch), request_body = Erase,
+    responses((status = 200, description = "The certificate", body = Erasure), ChangeProblems)
+)]
+pub async fn erase_client(
+    State(state): State<ApiState>,
+    Proven(caller): Proven,
+    StrictPath(id): StrictPath<ClientId>,
+    IfMatch(revision): IfMatch,
+    StrictJson(erase): StrictJson<Erase>,
+) -> Answer<Json<Erasure>> {
+    let vault = state.vault();
+    Ok(Json(
+        vault.erase_client(&caller, id, revision, erase).await?,
+    ))
+}
+
+/// Read the certificate of a client that was erased
+#[utoipa::path(
+    get, path = "/clients/{client}/erasure", tag = "clients", params(("client" = ClientId, Path)),
+    responses((status = 200, description = "The certificate", body = Erasure), ReadProblems)
+)]
+pub async fn read_erasure(
+    State(state): State<ApiState>,
+    Proven(caller): Proven,
+    StrictPath(id): StrictPath<ClientId>,
+) -> Answer<Json<Erasure>> {
+    Ok(Json(state.vault().erasure(&caller, id).await?))
 }

@@ -21,9 +21,9 @@ pub(super) fn encode(note: &str) -> String {
     STANDARD.encode(note)
 }
 
-/// Opens the log of `node` for the process `holder`, beginning it if there is none, and takes its
-/// lease. A log of fewer than `at_least` records, which the process knows to be durable, is not
-/// opened: appending to it would sign a second history.
+/// Opens the log of `node` in the signer's epoch for the process `holder`, beginning it if there is
+/// none, and takes its lease. A log of fewer than `at_least` records, which the process knows to be
+/// durable, is not opened: appending to it would sign a second history.
 ///
 /// # Errors
 /// Another process holds it, it lost records, or the database is not available.
@@ -36,10 +36,34 @@ pub(in crate::vault) async fn open_log(
     clock: &dyn Clock,
 ) -> Result<Log, LeaseError> {
     let now = shared_now(db, clock).await?;
+    let until = now.plus_secs(LEASE_SECS);
+    // Where the database is one process's own, the lock of the data directory has kept others out,
+    // and what is left of a lease is a crashed process's, whatever its clock said.
+    let free_before = match db.is_shared() {
+        true => now,
+        false => Timestamp::from_micros(i64::MAX),
+    };
+    let epoch = i64::try_from(signer.origin().epoch).unwrap_or(i64::MAX);
     let mut tx = db.write().await?;
-    if tx.audit_log(node).await?.is_none() {
+    let newest = tx.audit_log(node).await?;
+    if let Some(row) = newest.as_ref().filter(|row| row.epoch > epoch) {
+        // Another process of this name began anew.
+        return Err(LeaseError::Held {
+            until: row.lease_until,
+        });
+    }
+    if newest.as_ref().is_none_or(|row| row.epoch < epoch) {
+        // Whoever may still append to the log before it has to end first.
+        if let Some(row) = newest
+            && !tx
+                .lease_audit_log(node, row.epoch, holder, free_before, until)
+                .await?
+        {
+            return Err(LeaseError::Held {
+                until: row.lease_until,
+            });
+        }
         let frontier = Frontier::new();
-        let epoch = i64::try_from(signer.origin().epoch).unwrap_or(i64::MAX);
         tx.insert_audit_log(&AuditLogRow {
             node: node.to_owned(),
             epoch,
@@ -61,13 +85,6 @@ pub(in crate::vault) async fn open_log(
             found: row.size,
         });
     }
-    let until = now.plus_secs(LEASE_SECS);
-    // Where the database is one process's own, the lock of the data directory has kept others out,
-    // and what is left of a lease is a crashed process's, whatever its clock said.
-    let free_before = match db.is_shared() {
-        true => now,
-        false => Timestamp::from_micros(i64::MAX),
-    };
     if !tx
         .lease_audit_log(node, row.epoch, holder, free_before, until)
         .await?

@@ -168,7 +168,7 @@ async fn a_workload_sees_nothing_of_the_admin_operations() {
         vault.key_inventory(&caller).await,
         Err(VaultError::NotFound)
     ));
-    let refused = vault.audit_checkpoint(&caller, None).await;
+    let refused = vault.audit_checkpoint(&caller, (None, None)).await;
     assert!(matches!(refused, Err(VaultError::NotFound)));
     // What it needs to check the checkpoints that it is given.
     vault.audit_public_key(&caller).await.unwrap();

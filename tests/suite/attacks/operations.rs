@@ -342,6 +342,25 @@ impl Stage {
             "GET /audit/checkpoint" => get(AUDIT, "/audit/checkpoint"),
             "GET /audit/export" => get(AUDIT, "/audit/export"),
             "GET /audit/key" => get(Proof, "/audit/key"),
+            "POST /clients/{client}/erase" => {
+                let path = format!("/clients/{}", self.client());
+                let slug = text(&self.admin.get(&path), "/slug").to_owned();
+                change(DEPLOYMENT, "POST", &path, &format!("{path}/erase"), Some(json!({"confirm": slug})))
+            }
+            "GET /clients/{client}/erasure" => {
+                let path = format!("/clients/{}", self.client());
+                let slug = text(&self.admin.get(&path), "/slug").to_owned();
+                let body = json!({"confirm": slug});
+                self.admin.change("POST", &path, &format!("{path}/erase"), &body).expect(200);
+                get(READ, &format!("{path}/erasure"))
+            }
+            "GET /deployment" => get(READ, "/deployment"),
+            // Nothing is frozen, so whoever may is told that.
+            "POST /deployment/thaw" => {
+                let id = text(&self.admin.get("/deployment"), "/id").to_owned();
+                let body = Some(json!({"confirm": id}));
+                Call { good: 409, ..change(DEPLOYMENT, "POST", "/deployment", "/deployment/thaw", body) }
+            }
             "GET /backups" => get(READ, "/backups"),
             "POST /backups" => post(DEPLOYMENT, "/backups", backup_body()),
             "GET /backups/{backup}" => {

@@ -60,6 +60,8 @@ pub struct Service {
     kind: Kind,
     /// Variables that it is started with.
     variables: Vec<(&'static str, PathBuf)>,
+    /// More arguments of `serve`.
+    more: Vec<String>,
     child: Option<Child>,
     address: SocketAddr,
     status: SocketAddr,
@@ -110,6 +112,19 @@ impl Service {
         Self::serve_under(config, Vec::new())
     }
 
+    /// The same with more arguments.
+    pub fn serve_with(config: &Path, more: &[&str]) -> Self {
+        let home = config.parent().expect("a directory").to_owned();
+        let kind = Kind::Serve {
+            config: config.to_owned(),
+            under: Vec::new(),
+        };
+        let mut service = Self::new(&home, home.clone(), kind);
+        service.more = more.iter().map(|&argument| argument.to_owned()).collect();
+        service.start();
+        service
+    }
+
     /// The same, started by the program and arguments `under`, which ends as the service itself.
     pub fn serve_under(config: &Path, under: Vec<String>) -> Self {
         let home = config.parent().expect("a directory").to_owned();
@@ -127,6 +142,7 @@ impl Service {
             files,
             kind,
             variables: Vec::new(),
+            more: Vec::new(),
             child: None,
             address: nowhere,
             status: nowhere,
@@ -148,7 +164,11 @@ impl Service {
                 }
                 command.env("STRONGROOM_API_LISTEN", "127.0.0.1:0");
                 command.env("STRONGROOM_STATUS_LISTEN", "127.0.0.1:0");
-                command.arg("serve").arg("--config").arg(config)
+                command
+                    .arg("serve")
+                    .arg("--config")
+                    .arg(config)
+                    .args(&self.more)
             }
         };
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -178,6 +198,10 @@ impl Service {
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
+        // Another of these may have run here before, whose address must not be taken for this one's.
+        while self.home.join(format!("stderr.{}", self.starts)).exists() {
+            self.starts += 1;
+        }
         let out = self.log_file("stdout");
         let err = self.log_file("stderr");
         let mut command = self.command();
@@ -438,8 +462,10 @@ impl Deployment {
         let key = strongroom::pki::P256Key::generate().expect("a key");
         fs::write(home.join("operator.csr"), key.request_pem().expect("a CSR")).expect("a file");
         fs::write(home.join("operator.key"), key.to_pem().as_bytes()).expect("a file");
-        let (_, recipient) = strongroom::crypto::Identity::generate();
+        let (text, recipient) = strongroom::crypto::Identity::generate();
+        strongroom::crypto::Identity::write_file(&home.join("recovery"), &text).expect("a file");
         let recovery = recipient.to_text().expect("a recipient");
+        fs::write(home.join("recovery.recipient"), &recovery).expect("a file");
         let mut command = program();
         command
             .arg("init")
@@ -475,6 +501,43 @@ impl Deployment {
 
     pub fn config(&self) -> PathBuf {
         self.home().join("strongroom.toml")
+    }
+
+    /// The recovery identity's file, and its recipient.
+    pub fn recovery(&self) -> (PathBuf, String) {
+        let recipient = fs::read_to_string(self.home().join("recovery.recipient"));
+        (
+            self.home().join("recovery"),
+            recipient.expect("a recipient"),
+        )
+    }
+
+    /// The configuration of the same deployment on another machine, which has an identity, a data
+    /// directory and a database of its own: all that a restore begins with.
+    pub fn new_machine(&self, backend: &Backend, name: &str) -> PathBuf {
+        let home = self.home().join(name);
+        fs::create_dir_all(&home).expect("a directory");
+        for file in ["ca.pem", "operator.pem", "operator.key"] {
+            fs::copy(self.home().join(file), home.join(file)).expect("a copy");
+        }
+        let (text, _) = strongroom::crypto::Identity::generate();
+        strongroom::crypto::Identity::write_file(&home.join("identity"), &text).expect("a file");
+        let deployment = self.settings();
+        let deployment = deployment
+            .lines()
+            .find(|line| line.starts_with("deployment"));
+        let database = match backend.url_file(&home) {
+            Some(file) => format!("url_file = \"{}\"", file.display()),
+            None => "url = \"sqlite\"".to_owned(),
+        };
+        let settings = format!(
+            "{}\ndata = \"data\"\nnode = \"main\"\n[database]\n{database}\n[root]\n\
+             identity_file = \"identity\"\n",
+            deployment.expect("the deployment's id"),
+        );
+        let config = home.join("strongroom.toml");
+        fs::write(&config, settings).expect("the settings");
+        config
     }
 
     /// The configuration's text.

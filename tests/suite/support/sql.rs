@@ -26,6 +26,22 @@ pub fn sqlite(path: &Path, statements: &str) {
     });
 }
 
+/// The bytes in the one column of a query on a SQLite file, without those that are NULL.
+pub fn sqlite_blobs(path: &Path, query: &str) -> Vec<Vec<u8>> {
+    block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = options
+            .read_only(true)
+            .connect()
+            .await
+            .expect("the database");
+        let query = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
+        let blobs: Vec<Option<Vec<u8>>> = query.fetch_all(&mut connection).await.expect("rows");
+        connection.close().await.expect("a close");
+        blobs.into_iter().flatten().collect()
+    })
+}
+
 /// Statements on a PostgreSQL database.
 pub fn postgres(url: &str, statements: &str) {
     block_on(async {
