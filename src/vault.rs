@@ -38,6 +38,7 @@ mod release;
 mod renewal;
 mod revocation_lists;
 mod roll;
+mod scrub;
 mod server_certificate;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -84,7 +85,7 @@ pub use workloads::*;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -133,6 +134,8 @@ pub struct Vault {
     skew: AtomicI64,
     /// Held by whoever asks the database whether what is remembered still holds.
     confirming: tokio::sync::Mutex<()>,
+    /// How often the database's files are still to be scrubbed.
+    scrubs_due: AtomicU8,
     on_fatal: OnFatal,
     stopping: tokio::sync::watch::Sender<bool>,
 }

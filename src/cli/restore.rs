@@ -256,22 +256,23 @@ async fn restore(
         file.finish()?;
     }
     let database = open_database(&config.database, true).await?;
-    let restored = match restore_backup(&database, open_backup(&arguments.backup)?, inspected, how)
-        .await
-    {
-        Ok(restored) => Some(restored),
-        // Only this restore can have written it: there was none when the marker was made.
-        Err(RestoreError::NotEmpty) if begun.is_some() && is_of(&database, inspected).await? => {
-            None
-        }
-        Err(error) => {
-            database.close().await;
-            if begun.is_none() && matches!(error, RestoreError::NotEmpty) {
-                let _ = fs::remove_file(&marker);
+    let restored =
+        match restore_backup(&database, open_backup(&arguments.backup)?, inspected, how).await {
+            Ok(restored) => Some(restored),
+            Err(RestoreError::NotEmpty)
+                if begun.is_some() && is_restored(&database, inspected).await? =>
+            {
+                None
             }
-            return Err(local(&error));
-        }
-    };
+            Err(error) => {
+                database.close().await;
+                // Whose ever that is, nothing of it was written here.
+                if matches!(error, RestoreError::NotEmpty) {
+                    let _ = fs::remove_file(&marker);
+                }
+                return Err(local(&error));
+            }
+        };
     finish(&database, &keys, inspected).await?;
     database.close().await;
     move_checkpoints_away(&config.data, how.now)?;
@@ -280,11 +281,13 @@ async fn restore(
     Ok(restored)
 }
 
-/// Whether the database holds this deployment: then the transaction of this restore was committed.
-async fn is_of(database: &Database, inspected: &InspectedBackup) -> Result<bool, CliError> {
+/// Whether the transaction of this restore was committed: the state it wrote names the backup.
+async fn is_restored(database: &Database, inspected: &InspectedBackup) -> Result<bool, CliError> {
+    let database = inspected.open_registry(database);
     let mut tx = database.read().await.map_err(|error| local(&error))?;
-    let row = tx.deployment().await.map_err(|error| local(&error))?;
-    Ok(row.is_some_and(|row| row.deployment_id == inspected.manifest.deployment))
+    let state = tx.deployment_state().await.map_err(|error| local(&error))?;
+    let manifest = state.and_then(|state| state.manifest);
+    Ok(manifest.is_some_and(|manifest| manifest == inspected.digest))
 }
 
 /// Writes the files of the root key, as the row is encrypted now.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -77,6 +78,31 @@ impl Tagger for NoTagger {
     }
 }
 
+/// One attempt to empty the write-ahead log. A checkpoint that waits for readers holds the write lock
+/// (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>), so this one does not wait.
+async fn scrub_once(writer: &sqlx::SqlitePool) -> Result<bool, sqlx::Error> {
+    let mut connection = writer.acquire().await?;
+    sqlx::query("PRAGMA busy_timeout = 0")
+        .execute(&mut *connection)
+        .await?;
+    let done: Result<(i64, i64, i64), _> = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut *connection)
+        .await;
+    let restored = sqlx::query(AssertSqlSafe(format!(
+        "PRAGMA busy_timeout = {}",
+        BUSY_TIMEOUT.as_millis()
+    )));
+    if let Err(error) = restored.execute(&mut *connection).await {
+        // One that does not wait for others would fail where it should not.
+        let _ = connection.close().await;
+        return Err(error);
+    }
+    Ok(done?.0 == 0)
+}
+
+/// How long a statement waits for the locks of another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Database {
     /// How many connections read at once from SQLite; each has a page cache of its own.
     const SQLITE_READERS: u32 = 4;
@@ -95,7 +121,7 @@ impl Database {
             .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
+            .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             // Room for every text of an insert of many rows.
             .statement_cache_capacity(256)
@@ -276,23 +302,22 @@ impl Database {
     }
 
     /// Overwrites what was deleted: moves SQLite's write-ahead log into the file, in which freed
-    /// places are zeroed (`secure_delete`), and cuts it off. PostgreSQL has no such thing. A reader
-    /// can stand in the way; then it is tried again for a second, and left to the next time.
-    pub async fn scrub(&self) {
+    /// places are zeroed (`secure_delete`), and cuts it off. PostgreSQL has no such thing.
+    ///
+    /// A reader can stand in the way, such as a backup. Then it is tried again for a second, without
+    /// keeping anybody from writing meanwhile. `false` when that was not enough.
+    pub async fn scrub(&self) -> bool {
         let Pools::Sqlite { writer, .. } = &self.pools else {
-            return;
+            return true;
         };
         for _ in 0..20 {
-            let done: Result<(i64, i64, i64), _> =
-                sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-                    .fetch_one(writer)
-                    .await;
-            match done {
-                Ok((0, ..)) => return,
-                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            if matches!(scrub_once(writer).await, Ok(true)) {
+                return true;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tracing::warn!("deleted rows still stand in the write-ahead log: readers are in the way");
+        false
     }
 
     /// Folds SQLite's write-ahead log into the file and closes every connection.

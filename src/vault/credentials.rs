@@ -397,7 +397,7 @@ impl Vault {
     ) -> Result<CredentialView, VaultError> {
         let now = self.clock.now();
         let record = caller.draft(Kind::CredentialRoleRemoved);
-        self.change(caller, Permission::WriteCredentials, move |tx| {
+        let change = self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
                 let role = role_named(tx, &role, "role").await?;
                 let row = touch_credential(tx, id, expected, |_| ()).await?;
@@ -422,7 +422,7 @@ impl Vault {
                     subjects: vec![id.to_string()],
                 })
             })
-        })
-        .await
+        });
+        self.destroying(change).await
     }
 }

@@ -122,8 +122,9 @@ fn limits(shared: bool) -> Vec<String> {
                   replicas) are not known to the service.";
     let database = match shared {
         false => {
-            "The bytes were overwritten in the database file and its write-ahead log was cut; \
-                  a disk may keep older blocks of its own."
+            "The bytes are overwritten in the database file, and its write-ahead log is cut as \
+                  soon as no reader stands in the way, within minutes as a rule; a disk may keep \
+                  older blocks of its own."
         }
         true => {
             "PostgreSQL keeps deleted rows in its files until VACUUM, and in archived \
@@ -131,7 +132,9 @@ fn limits(shared: bool) -> Vec<String> {
         }
     };
     let worker = "What workloads fetched before is theirs to delete.";
-    [backups, copies, database, worker]
+    let stays = "Ids, version numbers, states, times and the records of the audit log stay: they \
+                 hold no name, address or value.";
+    [backups, copies, database, worker, stays]
         .map(str::to_owned)
         .into()
 }
@@ -161,72 +164,69 @@ impl Vault {
         let limits = limits(self.db.is_shared());
         let record = caller.draft(Kind::ClientErased).about([id.into()]);
         let by: PrincipalId = caller.principal.id();
-        let done = self
-            .change(caller, Permission::OperateDeployment, move |tx| {
-                Box::pin(async move {
-                    let client = tx.client(id).await?.ok_or(VaultError::NotFound)?;
-                    same_revision(client.revision, expected)?;
-                    if tx.erasure(id).await?.is_some() {
-                        return Err(VaultError::Conflict("this client was erased already"));
-                    }
-                    if erase.confirm != client.slug.as_str() {
-                        let rule = "must be the client's short name";
-                        return Err(VaultError::invalid("confirm", rule));
-                    }
-                    let held = is_held(tx, id).await?;
-                    if held && erase.override_reason.is_none() {
-                        return Err(VaultError::Conflict(
-                            "live workloads still hold active versions of this client: see its \
+        let change = self.change(caller, Permission::OperateDeployment, move |tx| {
+            Box::pin(async move {
+                let client = tx.client(id).await?.ok_or(VaultError::NotFound)?;
+                same_revision(client.revision, expected)?;
+                if tx.erasure(id).await?.is_some() {
+                    return Err(VaultError::Conflict("this client was erased already"));
+                }
+                if erase.confirm != client.slug.as_str() {
+                    let rule = "must be the client's short name";
+                    return Err(VaultError::invalid("confirm", rule));
+                }
+                let held = is_held(tx, id).await?;
+                if held && erase.override_reason.is_none() {
+                    return Err(VaultError::Conflict(
+                        "live workloads still hold active versions of this client: see its \
                              credentials' holds, or give override_reason",
-                        ));
-                    }
-                    let gone = destroy(tx, client, now).await?;
-                    let destroyed = gone.destroyed.clone();
-                    let certificate = ErasureCertificate {
-                        deployment,
+                    ));
+                }
+                let gone = destroy(tx, client, now).await?;
+                let destroyed = gone.destroyed.clone();
+                let certificate = ErasureCertificate {
+                    deployment,
+                    client: id,
+                    erased_at: now,
+                    by: by.to_string(),
+                    credentials: gone.credentials,
+                    destroyed: gone.destroyed,
+                    keks: gone.keks,
+                    backups: backups_before(tx).await?,
+                    limits,
+                };
+                let json = serde_json::to_string(&certificate)
+                    .map_err(|_| VaultError::Internal("a certificate cannot be written"))?;
+                let note = statements.sign(Purpose::ErasureCertificate, &json);
+                let mut record = record
+                    .with("holds_overridden", Detail::Number(i64::from(held)))
+                    .with("certificate", Detail::Digest(sha256(note.as_bytes())));
+                for (name, word) in [("wraps", "wraps"), ("values", "values")] {
+                    let count = destroyed.get(name).copied().unwrap_or(0);
+                    let count = i64::try_from(count).unwrap_or(i64::MAX);
+                    record = record.with(word, Detail::Number(count));
+                }
+                tx.insert_erasure(ErasureRow {
+                    client_id: id,
+                    erased_at: now,
+                    certificate: note.clone(),
+                    mac: Vec::new(),
+                })
+                .await?;
+                let mut subjects = vec![id.to_string()];
+                subjects.extend(certificate.credentials.iter().map(|it| it.id.to_string()));
+                Ok(Changed {
+                    value: Erasure {
                         client: id,
                         erased_at: now,
-                        by: by.to_string(),
-                        credentials: gone.credentials,
-                        destroyed: gone.destroyed,
-                        keks: gone.keks,
-                        backups: backups_before(tx).await?,
-                        limits,
-                    };
-                    let json = serde_json::to_string(&certificate)
-                        .map_err(|_| VaultError::Internal("a certificate cannot be written"))?;
-                    let note = statements.sign(Purpose::ErasureCertificate, &json);
-                    let mut record = record
-                        .with("holds_overridden", Detail::Number(i64::from(held)))
-                        .with("certificate", Detail::Digest(sha256(note.as_bytes())));
-                    for (name, word) in [("wraps", "wraps"), ("values", "values")] {
-                        let count = destroyed.get(name).copied().unwrap_or(0);
-                        let count = i64::try_from(count).unwrap_or(i64::MAX);
-                        record = record.with(word, Detail::Number(count));
-                    }
-                    tx.insert_erasure(ErasureRow {
-                        client_id: id,
-                        erased_at: now,
-                        certificate: note.clone(),
-                        mac: Vec::new(),
-                    })
-                    .await?;
-                    let mut subjects = vec![id.to_string()];
-                    subjects.extend(certificate.credentials.iter().map(|it| it.id.to_string()));
-                    Ok(Changed {
-                        value: Erasure {
-                            client: id,
-                            erased_at: now,
-                            certificate: note,
-                        },
-                        records: vec![record],
-                        subjects,
-                    })
+                        certificate: note,
+                    },
+                    records: vec![record],
+                    subjects,
                 })
             })
-            .await?;
-        self.db.scrub().await;
-        Ok(done)
+        });
+        self.destroying(change).await
     }
 
     /// The certificate of a client that was erased.

@@ -1,7 +1,7 @@
 //! Opening a deployment: root key, service keys, registry, audit log, and the watch over the database.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::enrolment::{CertificateLifetimes, TOKEN_KEPT_SECS};
 use super::memory::Memory;
 use super::recipients::is_for_passphrase;
 use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
+use super::scrub::SCRUBS;
 use super::{BackupSettings, Vault, VaultError};
 use crate::audit::{Kind, Origin, Signer, StatementSigner};
 use crate::clock::Clock;
@@ -259,6 +260,8 @@ impl Vault {
             reachable: AtomicBool::new(true),
             skew: AtomicI64::new(0),
             confirming: tokio::sync::Mutex::new(()),
+            // A crash may have come between a change and its scrub.
+            scrubs_due: AtomicU8::new(SCRUBS),
             on_fatal: open.on_fatal,
             stopping,
         });
@@ -343,6 +346,7 @@ impl Vault {
         if let Err(error) = self.watch_revocation_lists().await {
             tracing::warn!(%error, "the revocation lists could not be looked at");
         }
+        self.scrub_if_due().await;
         let tidied = async {
             self.write_authority_uses().await?;
             let now = self.db.shared_now().await?.unwrap_or(now);

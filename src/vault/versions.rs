@@ -436,30 +436,27 @@ impl Vault {
         let record = caller
             .draft(Kind::VersionRejected)
             .about([numbered(id, number)]);
-        let changed = self
-            .change(caller, Permission::WriteCredentials, move |tx| {
-                Box::pin(async move {
-                    let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
-                    let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
-                    end(
-                        tx,
-                        version,
-                        VersionState::Rejected,
-                        Some(reason.reason),
-                        now,
-                    )
-                    .await?;
-                    let value = credential_view(tx, row, now).await?;
-                    Ok(Changed {
-                        value,
-                        records: vec![record],
-                        subjects: vec![id.to_string()],
-                    })
+        let change = self.change(caller, Permission::WriteCredentials, move |tx| {
+            Box::pin(async move {
+                let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
+                let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
+                end(
+                    tx,
+                    version,
+                    VersionState::Rejected,
+                    Some(reason.reason),
+                    now,
+                )
+                .await?;
+                let value = credential_view(tx, row, now).await?;
+                Ok(Changed {
+                    value,
+                    records: vec![record],
+                    subjects: vec![id.to_string()],
                 })
             })
-            .await?;
-        self.db.scrub().await;
-        Ok(changed)
+        });
+        self.destroying(change).await
     }
 
     /// Retires a version: its wrapped DEKs are destroyed, the record stays. Refused while a live
@@ -483,7 +480,7 @@ impl Vault {
         let record = caller
             .draft(Kind::VersionRetired)
             .about([numbered(id, number)]);
-        let changed = self.change(caller, Permission::WriteCredentials, move |tx| {
+        let change = self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
                 let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
                 let version = tx.version(id, number).await?.ok_or(VaultError::NotFound)?;
@@ -504,10 +501,8 @@ impl Vault {
                     subjects: vec![id.to_string()],
                 })
             })
-        })
-        .await?;
-        self.db.scrub().await;
-        Ok(changed)
+        });
+        self.destroying(change).await
     }
 }
 

@@ -189,7 +189,7 @@ pub async fn drill_backup<R: BufRead>(
     for log in verified.logs.iter().filter(|log| !log.is_ok()) {
         report.find(format!("an audit log is not what was signed: {log}"));
     }
-    let database = database.with_tagger(inspected.registry.clone());
+    let database = inspected.open_registry(&database);
     let begun = drill.clock.now();
     compare_counts(&database, &inspected, &mut report).await?;
     open_keys(&database, &inspected.keyring, &mut report).await?;

@@ -59,6 +59,11 @@ pub(super) struct RootRow {
 }
 
 impl InspectedBackup {
+    /// The database with the key that checks rows which this deployment wrote.
+    pub fn open_registry(&self, database: &Database) -> Database {
+        database.clone().with_tagger(self.registry.clone())
+    }
+
     /// How many records of each log are known by `checkpoints` and are not in the backup.
     pub fn lost(&self, checkpoints: &[Checkpoint]) -> Vec<(String, u64)> {
         let mut lost: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
