@@ -22,18 +22,7 @@ fn a_large_bundle_is_whole_and_recorded(backend: Backend) {
     let service = Service::dev_with(&backend, &["--log", "warn"]);
     let admin = Admin::of(&service);
     admin.client("large");
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let service = &service;
-            scope.spawn(move || {
-                // Connections that are kept: a handshake costs more than what is written.
-                let mut connection = service.client("operator").connect();
-                for n in (thread..credentials).step_by(THREADS) {
-                    store(&mut connection, n);
-                }
-            });
-        }
-    });
+    store_many(&service, credentials);
     let before = service.resident();
     let bundle: Value = service
         .client("worker")
@@ -69,6 +58,24 @@ fn a_large_bundle_is_whole_and_recorded(backend: Backend) {
         (credentials + 1..=credentials + 3).contains(&named),
         "{named} versions in intents"
     );
+}
+
+/// Stores so many credentials of the client `large`.
+pub fn store_many(service: &Service, credentials: usize) {
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                // Connections that are kept: a handshake costs more than what is written. The service
+                // ends each after ten minutes.
+                for part in (0..credentials).collect::<Vec<_>>().chunks(5000) {
+                    let mut connection = service.client("operator").connect();
+                    for &n in part.iter().filter(|&n| n % THREADS == thread) {
+                        store(&mut connection, n);
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// Stores credential number `n`.

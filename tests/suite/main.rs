@@ -34,6 +34,7 @@ mod recipients;
 mod release;
 mod restore;
 mod server_certificate;
+mod restore_time;
 mod tampering;
 mod worker;
 mod worker_checkpoints;

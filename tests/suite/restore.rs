@@ -32,7 +32,7 @@ fn promise_7_a_backup_goes_from_sqlite_to_postgresql_and_back() {
     let there = stage.deployment.new_machine(&postgres, "there");
     stage.restore(&there, &["--accept-older"]).ok();
     let service = Service::serve(&there);
-    stage.thaw(&service);
+    thaw(&service);
     stage.releases(&service);
     let (_, recipient) = stage.deployment.recovery();
     let again = take(&service, "again.backup", &recipient);
@@ -40,17 +40,32 @@ fn promise_7_a_backup_goes_from_sqlite_to_postgresql_and_back() {
     let back = stage.deployment.new_machine(&Backend::Sqlite, "back");
     restore(&again, &back, &stage.deployment.recovery().0, &[]).ok();
     let service = Service::serve(&back);
-    stage.thaw(&service);
+    thaw(&service);
     stage.releases(&service);
 }
 
 /// `strongroom restore`.
-fn restore(backup: &Path, config: &Path, identity: &Path, more: &[&str]) -> Ended {
+pub fn restore(backup: &Path, config: &Path, identity: &Path, more: &[&str]) -> Ended {
     let mut command = program();
     command.args(["--output", "json", "restore"]).arg(backup);
     command.arg("--config").arg(config);
     command.arg("--backup-identity").arg(identity).args(more);
     run(command, b"")
+}
+
+/// Ends the freeze as the operator.
+#[track_caller]
+pub fn thaw(service: &Service) {
+    let id = cli_json(service, "operator", &["deployment", "show"]);
+    let id = text(&id, "/id").to_owned();
+    let arguments = [
+        "deployment",
+        "thaw",
+        "--confirm-revocations",
+        "--confirm",
+        &id,
+    ];
+    cli(service, "operator", &arguments).ok();
 }
 
 /// A deployment with a backup of it; it does not run any more.
@@ -93,20 +108,6 @@ impl Stage {
 
     fn path(&self) -> String {
         format!("/api/v1/release/{}", self.credential)
-    }
-
-    #[track_caller]
-    fn thaw(&self, service: &Service) {
-        let id = cli_json(service, "operator", &["deployment", "show"]);
-        let id = text(&id, "/id").to_owned();
-        let arguments = [
-            "deployment",
-            "thaw",
-            "--confirm-revocations",
-            "--confirm",
-            &id,
-        ];
-        cli(service, "operator", &arguments).ok();
     }
 
     #[track_caller]
@@ -297,7 +298,7 @@ fn an_older_database_is_refused_unless_that_is_accepted(backend: Backend) {
     let config = stage.deployment.new_machine(&backend, "back");
     stage.restore(&config, &[]).ok();
     let mut service = Service::serve(&config);
-    stage.thaw(&service);
+    thaw(&service);
     pause(1200);
     service.stop();
     let place = config.with_file_name("data").join("checkpoint.main");
@@ -318,7 +319,7 @@ fn an_older_database_is_refused_unless_that_is_accepted(backend: Backend) {
     let first = records(&newest).remove(0);
     assert_eq!(first["kind"], "deployment.rollback-accepted");
     assert!(first["detail"]["lost_records"].as_i64().expect("a number") > 0);
-    stage.thaw(&service);
+    thaw(&service);
     stage.releases(&service);
     drop(service);
     // What it knows now fits; that of the log before is part of the database.
@@ -396,7 +397,7 @@ fn kill_rounds(backend: &Backend, seed: u64, rounds: u32) {
         );
         let service = Service::serve(&config);
         stage.worker.client(&service).get(&stage.path()).expect(503);
-        stage.thaw(&service);
+        thaw(&service);
         stage.releases(&service);
     }
     eprintln!("{killed} restores killed, {begun} of them between their first and their last step");

@@ -135,6 +135,12 @@ const PUBLIC: &[(&str, &str, &str)] = &[
         "two entity tags that this worker holds itself",
     ),
     (
+        "cli/restore.rs",
+        "digest",
+        "digests of the backup that is restored: whoever has it can compute them",
+    ),
+    ("vault/backup/restore.rs", "digest_of", "the same"),
+    (
         "pki/authority.rs",
         "unused_bits",
         "the form of a signature that was received",
@@ -143,6 +149,16 @@ const PUBLIC: &[(&str, &str, &str)] = &[
         "vault/own_list.rs",
         "list.digest == digest",
         "the content of a revocation list that anybody may have",
+    ),
+    (
+        "providers/google_workspace.rs",
+        "key.token_uri != TOKEN_URI",
+        "an address that is printed in the provider's manual",
+    ),
+    (
+        "standin/entra.rs",
+        "it.value == secret",
+        "the stand-in for a provider, which knows no real secret",
     ),
     (
         "vault/open.rs",

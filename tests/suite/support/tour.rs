@@ -245,7 +245,15 @@ pub const STEPS: &[Step] = &[
     step("POST /backups")
         .body(|_| json!({"recipients": [age::x25519::Identity::generate().to_public().to_string()]}))
         .keeps("backup", "location").shows("/backups/{backup}").rare(),
+    // Of a client of its own: what it does to credentials is not shown by them alone.
+    step("POST /clients").body(|lap| json!({"name": "To be erased", "slug": format!("e-{}", lap.name)}))
+        .keeps("client", "/id").shows(CLIENT),
+    step("POST /clients/{client}/erase")
+        .body(|lap| json!({"confirm": format!("e-{}", lap.name)})).of(CLIENT),
 ];
+
+/// What goes well only after a restore, and is tried there.
+const ELSEWHERE: &[&str] = &["POST /deployment/thaw"];
 
 /// One walk through [`STEPS`], with names of its own.
 pub struct Lap {
@@ -428,7 +436,7 @@ pub fn no_route_is_missing(operations: &[Operation]) {
         .iter()
         .filter(|operation| operation.method != "GET")
         .map(Operation::name)
-        .filter(|name| !taken.contains(name.as_str()))
+        .filter(|name| !taken.contains(name.as_str()) && !ELSEWHERE.contains(&name.as_str()))
         .collect();
     assert!(
         missing.is_empty(),
