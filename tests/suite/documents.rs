@@ -113,7 +113,13 @@ fn every_test_that_the_threat_model_names_exists() {
             named.insert(name);
         }
     }
-    assert!(named.len() >= 40, "only {} tests are named", named.len());
+    assert!(named.len() >= 60, "only {} tests are named", named.len());
+    for test in known.iter().filter(|it| it.starts_with("promise_")) {
+        assert!(
+            named.contains(test.as_str()),
+            "{test} is not in the threat model"
+        );
+    }
     for promise in 1..=12 {
         let there = page.contains(&format!("| **{promise}** "));
         assert!(there, "promise {promise}");
