@@ -8,6 +8,7 @@
 
 mod answers;
 mod control;
+pub mod demonstration;
 mod entra;
 mod exchange;
 mod google;

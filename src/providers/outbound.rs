@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::hint::Hint;
 use super::hosts::Hosts;
@@ -64,6 +65,9 @@ pub enum Unanswered {
     /// The answer broke off.
     #[error("broke off its answer")]
     BrokenOff,
+    /// Too many other calls were under way for too long.
+    #[error("was not asked in time")]
+    Crowded,
 }
 
 impl Unanswered {
@@ -72,6 +76,7 @@ impl Unanswered {
         match self {
             Self::Unreachable => Hint::Unreachable,
             Self::Tls => Hint::TlsFailed,
+            Self::Crowded => Hint::OutOfTime,
             Self::TimedOut | Self::TooLarge | Self::BrokenOff => Hint::ProviderUnavailable,
         }
     }
@@ -189,7 +194,6 @@ impl Outbound {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(8)
             .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
@@ -207,13 +211,27 @@ impl Outbound {
         &self.hosts
     }
 
-    /// Calls once.
+    /// How many calls are under way.
+    pub fn under_way(&self) -> usize {
+        CALLS_AT_ONCE - self.places.available_permits()
+    }
+
+    /// Calls once, within this time and 30 s at most, waiting for a place included.
     ///
     /// # Errors
     /// There is no answer. Every status is an answer.
-    pub async fn call(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
+    pub async fn call(&self, call: Call<'_>, within: Duration) -> Result<Reply, Unanswered> {
+        let end = Instant::now() + within.min(TOTAL_TIMEOUT);
         // The semaphore is never closed.
-        let _place = self.places.acquire().await;
+        let _place = timeout_at(end, self.places.acquire())
+            .await
+            .map_err(|_| Unanswered::Crowded)?;
+        timeout_at(end, self.send(call))
+            .await
+            .unwrap_or(Err(Unanswered::TimedOut))
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
         let mut request = self
             .client
             .request(call.method, call.url)

@@ -47,7 +47,7 @@ pub struct ProbePolicy {
     pub settles_at: Option<Timestamp>,
     /// When the credential ends, as it was declared.
     pub declared_expiry: Option<Timestamp>,
-    /// How long the verification may take. A call that is under way then is waited for.
+    /// How long the verification may take.
     pub total: Duration,
 }
 
@@ -78,10 +78,22 @@ pub struct Surroundings<'a> {
     pub random: &'a dyn Random,
 }
 
-impl Surroundings<'_> {
-    /// Calls once.
+/// What one call works with.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub outbound: &'a Outbound,
+    pub random: &'a dyn Random,
+    clock: &'a dyn Clock,
+    deadline: Timestamp,
+}
+
+impl Asking<'_> {
+    /// Calls once, and waits no longer than there is time, or a second.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
-        self.outbound.call(call).await
+        let left = self.deadline.millis().saturating_sub(self.now().millis());
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let within = left.max(Duration::from_secs(1));
+        self.outbound.call(call, within).await
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -160,9 +172,9 @@ pub(super) struct Attempts {
 
 /// One verification under way.
 pub(super) struct Run<'a> {
-    pub around: Surroundings<'a>,
+    pub around: Asking<'a>,
     pub policy: &'a ProbePolicy,
-    deadline: Timestamp,
+    sleep: &'a dyn Sleep,
     report: &'a mut (dyn FnMut(StageReport) + Send),
 }
 
@@ -175,15 +187,20 @@ impl<'a> Run<'a> {
         let micros = i64::try_from(policy.total.as_micros()).unwrap_or(i64::MAX);
         let deadline = around.clock.now().micros().saturating_add(micros);
         Self {
-            around,
+            around: Asking {
+                outbound: around.outbound,
+                random: around.random,
+                clock: around.clock,
+                deadline: Timestamp::from_micros(deadline),
+            },
             policy,
-            deadline: Timestamp::from_micros(deadline),
+            sleep: around.sleep,
             report,
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.around.clock.now()
+        self.around.now()
     }
 
     /// Begins a stage, unless the time is over.
@@ -198,7 +215,7 @@ impl<'a> Run<'a> {
             started_at: self.now(),
             count: 0,
         };
-        if attempts.started_at >= self.deadline {
+        if attempts.started_at >= self.around.deadline {
             return Err(self.undecided(&attempts, Cause::of(Hint::OutOfTime), TRY_AGAIN));
         }
         Ok(attempts)
@@ -295,10 +312,10 @@ impl<'a> Run<'a> {
         let spread = self.around.random.fill(&mut byte).map_or(0, |()| byte[0]);
         let millis = seconds * 1000 + seconds * 1000 * u64::from(spread) / 1024;
         let end = self.now().millis().saturating_add_unsigned(millis);
-        if attempts.count >= MOST_ATTEMPTS || end >= self.deadline.millis() {
+        if attempts.count >= MOST_ATTEMPTS || end >= self.around.deadline.millis() {
             return false;
         }
-        self.around.sleep.sleep(Duration::from_millis(millis)).await;
+        self.sleep.sleep(Duration::from_millis(millis)).await;
         true
     }
 

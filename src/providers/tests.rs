@@ -261,6 +261,54 @@ async fn other_kinds_are_for_an_operator() {
 }
 
 #[tokio::test]
+async fn the_demonstration_shows_what_it_says() {
+    use crate::standin::demonstration::{APPLICATIONS, DOMAIN, MAILBOX, NO_MAILBOX, TENANT};
+    let bench = Bench::new().await;
+    let expected = [
+        Outcome::Verified,
+        Outcome::Failed(Hint::ConsentMissing),
+        Outcome::Failed(Hint::SecretExpired),
+        Outcome::Failed(Hint::ApplicationDisabled),
+        Outcome::Verified,
+        Outcome::Verified,
+    ];
+    assert_eq!(APPLICATIONS.len(), expected.len());
+    for (shown, expected) in APPLICATIONS.iter().zip(expected) {
+        let now = bench.clock.now();
+        bench.set(|world| *world = World::demonstration(now));
+        let fields = json!({
+            "tenant_id": DOMAIN, "client_id": shown.id, "client_secret": shown.secret,
+            "test_mailbox": MAILBOX,
+        });
+        let policy = ProbePolicy {
+            settles_at: Some(now.plus_secs(60)),
+            ..ProbePolicy::default()
+        };
+        let (verdict, reports) = bench.verify(&fields, &policy).await;
+        // A consent may still be on its way for as long as something may.
+        let outcome = match verdict.outcome {
+            Outcome::Undecided { hint, .. } if hint.may_settle() => Outcome::Failed(hint),
+            outcome => outcome,
+        };
+        assert_eq!(outcome, expected, "{}: {:?}", shown.shows, short(&reports));
+        assert_eq!(verdict.tenant_id.as_deref(), Some(TENANT));
+        let told = short(&reports).join(", ");
+        assert_eq!(
+            told.contains("ews-blocked"),
+            shown.shows.contains("EWS"),
+            "{told}"
+        );
+    }
+    let mut fields = by_secret();
+    fields["tenant_id"] = TENANT.into();
+    fields["client_id"] = APPLICATIONS[0].id.into();
+    fields["client_secret"] = APPLICATIONS[0].secret.into();
+    fields["test_mailbox"] = NO_MAILBOX.into();
+    let (verdict, _) = bench.verify(&fields, &ProbePolicy::default()).await;
+    assert_eq!(verdict.outcome, Outcome::Failed(Hint::MailboxMissing));
+}
+
+#[tokio::test]
 async fn a_verification_can_be_spawned() {
     fn spawnable<T: Send>(it: T) -> T {
         it

@@ -93,6 +93,7 @@ fn a_sound_deployment_has_no_problem_and_nothing_changes(backend: Backend) {
         "production",
         "data",
         "identity",
+        "providers",
         "schema",
         "root-key",
         "recipients",
@@ -183,6 +184,20 @@ fn doctor_finds_what_is_wrong_with_settings_and_files() {
         "problem",
         "another deployment",
     );
+
+    // Who answers for the providers.
+    let with = |line: &str| settings.replace("[providers]", &format!("[providers]\n{line}"));
+    write(&with("stand_in = \"https://127.0.0.1:1\""));
+    finds(
+        &doctor(&deployment, &[]),
+        "providers",
+        "warning",
+        "stand-in",
+    );
+    write(&with("ca_file = \"identity\""));
+    finds(&doctor(&deployment, &[]), "providers", "problem", "PEM");
+    write(&with("stand_in = \"https://stand-in.example\""));
+    finds(&doctor(&deployment, &[]), "settings", "problem", "loopback");
     write(&settings);
 
     // The data directory.

@@ -202,6 +202,13 @@ fn serve_refuses_and_says_why(backend: Backend) {
     );
     let said = deployment.refusal(&deployment.config(), &[("STRONGROOM_DATABSE_URL", "x")]);
     assert!(said.contains("STRONGROOM_DATABSE_URL"), "{said}");
+    // Somebody else in the place of the providers.
+    let elsewhere = "[providers]\nstand_in = \"https://stand-in.example\"";
+    let elsewhere = settings.replace("[providers]", elsewhere);
+    refusal(
+        &with("elsewhere.toml", &elsewhere),
+        &["stand_in", "loopback"],
+    );
     // A deployment that was made for trying out.
     let id = settings
         .lines()

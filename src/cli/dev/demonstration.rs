@@ -10,6 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::files::NewFile;
 use crate::model::{CredentialKind, PrincipalId, RequestId, Slug, Timestamp};
 use crate::pki::{Ed25519Key, P256Key};
+use crate::standin::demonstration as standin;
 use crate::store::ContactRole;
 use crate::vault::{
     Caller, FirstKey, NewClient, NewContact, NewCredential, NewKey, NewName, NewVersion,
@@ -136,10 +137,10 @@ async fn credential(vault: &Vault, operator: &Caller, now: Timestamp) -> Result<
     let expires_at = now.plus_secs(LIFETIME_DAYS * 24 * 60 * 60).to_string();
     let version: NewVersion = serde_json::from_value(json!({
         "fields": {
-            "tenant_id": "11111111-2222-4333-8444-555555555555",
-            "client_id": "66666666-7777-4888-9999-aaaaaaaaaaaa",
-            "client_secret": "demonstration~secret~opens~nothing",
-            "test_mailbox": "sync-test@example-realty.example",
+            "tenant_id": standin::TENANT,
+            "client_id": standin::APPLICATIONS[0].id,
+            "client_secret": standin::APPLICATIONS[0].secret,
+            "test_mailbox": standin::MAILBOX,
         },
         "expires_at": &expires_at[..10],
         "activate": { "reason": "demonstration" },

@@ -7,26 +7,26 @@ use crate::model::Timestamp;
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
 use crate::providers::outbound::{Body, Call, Reply};
-use crate::providers::probe::{Cause, Reading, Surroundings};
+use crate::providers::probe::{Asking, Cause, Reading};
 use crate::providers::verification::ProviderCode;
 use crate::secret::Secret;
 
 /// Reads at most one contact.
-pub(super) async fn contacts(around: Surroundings<'_>, token: &Secret) -> Reading<()> {
+pub(super) async fn contacts(around: Asking<'_>, token: &Secret) -> Reading<()> {
     let path = ["v1", "people", "me", "connections"];
     let query = [("personFields", "names"), ("pageSize", "1")];
     read(around, token, Endpoint::GooglePeople, &path, &query).await
 }
 
 /// Reads at most one calendar's entry in the list.
-pub(super) async fn calendars(around: Surroundings<'_>, token: &Secret) -> Reading<()> {
+pub(super) async fn calendars(around: Asking<'_>, token: &Secret) -> Reading<()> {
     let path = ["calendar", "v3", "users", "me", "calendarList"];
     let query = [("maxResults", "1")];
     read(around, token, Endpoint::GoogleCalendar, &path, &query).await
 }
 
 async fn read(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     endpoint: Endpoint,
     path: &[&str],

@@ -11,7 +11,7 @@ use crate::model::Timestamp;
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
 use crate::providers::outbound::{Body, Call, Reply, form};
-use crate::providers::probe::{Cause, Reading, Surroundings};
+use crate::providers::probe::{Asking, Cause, Reading};
 use crate::providers::signing::jwt;
 use crate::providers::verification::ProviderCode;
 use crate::secret::Secret;
@@ -26,11 +26,7 @@ struct TokenReply<'a> {
 }
 
 /// Asks for a token for one scope.
-pub(super) async fn request(
-    around: Surroundings<'_>,
-    account: &Account,
-    scope: &str,
-) -> Reading<Secret> {
+pub(super) async fn request(around: Asking<'_>, account: &Account, scope: &str) -> Reading<Secret> {
     let now = around.now();
     let header = json!({"typ": "JWT", "kid": account.key_id});
     let claims = json!({

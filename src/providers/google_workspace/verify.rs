@@ -4,7 +4,7 @@ use super::account::Account;
 use super::{api, token};
 use crate::providers::Fields;
 use crate::providers::hint::Hint;
-use crate::providers::probe::{Cause, Halt, Reading, Run, Surroundings};
+use crate::providers::probe::{Asking, Cause, Halt, Reading, Run};
 use crate::providers::verification::{Outcome, Stage, StageOutcome, Verdict};
 use crate::secret::Secret;
 
@@ -89,7 +89,7 @@ async fn obtain(account: &Account, run: &mut Run<'_>) -> Result<Vec<Scoped>, Hal
     }
 }
 
-async fn each(account: &Account, around: Surroundings<'_>, sending: bool) -> Reading<Vec<Scoped>> {
+async fn each(account: &Account, around: Asking<'_>, sending: bool) -> Reading<Vec<Scoped>> {
     let mut scopes = Vec::with_capacity(SCOPES.len());
     for (stage, scope) in SCOPES {
         if stage == Stage::Sending && !sending {

@@ -59,4 +59,12 @@ mod tests {
             assert!(Claims::of(&Secret::new(unreadable.into())).is_none());
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_not(bytes: Vec<u8>, claims in ".{0,80}") {
+            let _ = Claims::of(&Secret::new(bytes));
+            let _ = Claims::of(&token(&claims));
+        }
+    }
 }

@@ -12,13 +12,13 @@ use crate::model::{EmailAddress, Timestamp};
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
 use crate::providers::outbound::{Body, Call, Reply};
-use crate::providers::probe::{Cause, Reading, Surroundings};
+use crate::providers::probe::{Asking, Cause, Reading};
 use crate::providers::verification::ProviderCode;
 use crate::secret::Secret;
 
 /// Reads at most one id of a folder.
 pub(super) async fn find(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     mailbox: &EmailAddress,
     folder: &str,
@@ -28,7 +28,7 @@ pub(super) async fn find(
 
 /// Sends a message from the mailbox to itself.
 pub(super) async fn send(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     mailbox: &EmailAddress,
     subject: &str,
@@ -39,7 +39,7 @@ pub(super) async fn send(
 }
 
 async fn call(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     mailbox: &EmailAddress,
     operation: &str,

@@ -9,14 +9,14 @@ use crate::model::{EmailAddress, Timestamp};
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
 use crate::providers::outbound::{Body, Call, Reply};
-use crate::providers::probe::{Cause, Reading, Surroundings};
+use crate::providers::probe::{Asking, Cause, Reading};
 use crate::providers::signing::uuid;
 use crate::providers::verification::{CorrelationId, ProviderCode};
 use crate::secret::Secret;
 
 /// Reads at most one id of a list of a user's: `["contacts"]` or `["calendar", "events"]`.
 pub(super) async fn find(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     mailbox: &EmailAddress,
     list: &[&str],
@@ -35,7 +35,7 @@ pub(super) async fn find(
 
 /// Sends a message from the mailbox to itself. 202 says that it was accepted, not delivered.
 pub(super) async fn send(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     mailbox: &EmailAddress,
     subject: &str,
@@ -83,7 +83,7 @@ struct Applications {
 /// When the secret ends: the earliest end to come among those that begin with the same three
 /// characters, for nobody can tell them apart. `None`: none of them fits.
 pub(super) async fn secret_end(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     client_id: &str,
     secret: &Secret,
@@ -126,7 +126,7 @@ fn earliest<'a>(
 }
 
 async fn call<T>(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     token: &Secret,
     method: Method,
     url: Url,

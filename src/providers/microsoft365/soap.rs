@@ -168,4 +168,21 @@ mod tests {
         }
         assert_eq!(read(&[0xff, 0xfe, 0]), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_not(body: Vec<u8>, text in "(<[/!?]?[a-z:]{0,8}[ />=\"&;a-z]{0,9}>?|[a-z&;]{0,5}){0,20}") {
+            let _ = read(&body);
+            let _ = read(text.as_bytes());
+            let _ = read(format!("<Envelope>{text}</Envelope>").as_bytes());
+        }
+
+        #[test]
+        fn nothing_that_is_typed_leaves_its_element(typed in ".{0,60}") {
+            let text = envelope(&typed, &send_message(&typed, &typed, &typed));
+            let before = envelope("", &send_message("", "", ""));
+            let tags = |text: &str| text.matches('<').count();
+            proptest::prop_assert_eq!(tags(&text), tags(&before));
+        }
+    }
 }

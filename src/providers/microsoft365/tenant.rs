@@ -8,7 +8,7 @@ use crate::providers::fields::is_guid;
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
 use crate::providers::outbound::{Body, Call};
-use crate::providers::probe::{Cause, Reading, Surroundings};
+use crate::providers::probe::{Asking, Cause, Reading};
 use crate::providers::verification::ProviderCode;
 
 /// What is read of the discovery document (OpenID Connect Discovery 1.0 section 3).
@@ -19,7 +19,7 @@ struct Discovery {
 
 /// Asks for the discovery document of a GUID or domain. The good answer is the directory's GUID, in
 /// lower case, or nothing if the document does not name it: that must not fail a check.
-pub(super) async fn find(around: Surroundings<'_>, tenant: &str) -> Reading<Option<String>> {
+pub(super) async fn find(around: Asking<'_>, tenant: &str) -> Reading<Option<String>> {
     let path = [tenant, "v2.0", ".well-known", "openid-configuration"];
     let call = Call {
         method: Method::GET,

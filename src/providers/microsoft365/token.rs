@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
 use crate::providers::outbound::{Body, Call, form};
-use crate::providers::probe::{Cause, Reading, Surroundings};
+use crate::providers::probe::{Asking, Cause, Reading};
 use crate::providers::signing::{jwt, uuid};
 use crate::providers::verification::ProviderCode;
 use crate::random::Random;
@@ -31,7 +31,7 @@ struct TokenReply<'a> {
 
 /// Asks for a token for Graph or Exchange.
 pub(super) async fn request(
-    around: Surroundings<'_>,
+    around: Asking<'_>,
     app: &App<'_>,
     resource: Endpoint,
 ) -> Reading<Secret> {

@@ -6,7 +6,7 @@ use super::{ews, graph, tenant, token};
 use crate::model::{EmailAddress, Timestamp};
 use crate::providers::hint::Hint;
 use crate::providers::hosts::Endpoint;
-use crate::providers::probe::{Cause, Halt, Reading, Run, Surroundings, Want};
+use crate::providers::probe::{Asking, Cause, Halt, Reading, Run, Want};
 use crate::providers::verification::{
     Outcome, Stage, StageOutcome, Surface, SurfaceOutcome, Verdict,
 };
@@ -300,7 +300,7 @@ async fn probe(
     }
 }
 
-async fn renew(token: &mut Secret, resource: Endpoint, app: &App<'_>, around: Surroundings<'_>) {
+async fn renew(token: &mut Secret, resource: Endpoint, app: &App<'_>, around: Asking<'_>) {
     if let Reading::Good(newer) = token::request(around, app, resource).await {
         *token = newer;
     }

@@ -131,10 +131,9 @@ async fn who_cannot_be_reached_or_is_somebody_else_leaves_it_undecided() {
     let bench = Bench::new().await;
     let hosts = || Hosts::stand_in(Cloud::Global, &bench.stand_in.url()).unwrap();
     let fields: Fields = serde_json::from_value(by_secret()).unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed_at = format!("https://{}", closed.local_addr().unwrap());
-    drop(closed);
-    let nobody = Hosts::stand_in(Cloud::Global, &closed_at).unwrap();
+    // A port that is kept for something that nobody runs.
+    let closed_at = "https://127.0.0.1:1";
+    let nobody = Hosts::stand_in(Cloud::Global, closed_at).unwrap();
     let ca = bench.stand_in.ca_pem().as_bytes();
     for (outbound, hint) in [
         (Outbound::new(nobody, Some(ca)), Hint::Unreachable),
@@ -164,4 +163,80 @@ async fn without_time_nothing_is_asked() {
     let (verdict, _, _) = timed(&bench, &policy).await;
     assert_eq!(undecided_hint(verdict.outcome), Some(Hint::OutOfTime));
     assert!(bench.stand_in.change(|world| world.calls.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_wait_for_each_other_and_all_come_through() {
+    const MANY: usize = 1000;
+    let bench = Arc::new(Bench::new().await);
+    let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..MANY)
+        .map(|_| {
+            let (bench, most) = (Arc::clone(&bench), Arc::clone(&most));
+            tokio::spawn(async move {
+                let fields: Fields = serde_json::from_value(by_secret()).unwrap();
+                let around = Surroundings {
+                    outbound: &bench.outbound,
+                    clock: bench.clock.as_ref(),
+                    sleep: bench.clock.as_ref(),
+                    random: bench.random.as_ref(),
+                };
+                let policy = ProbePolicy {
+                    total: Duration::from_secs(600),
+                    ..ProbePolicy::default()
+                };
+                let mut report = |_| {
+                    let now = bench.outbound.under_way();
+                    most.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+                };
+                let kind = CredentialKind::Microsoft365;
+                verify(kind, &fields, &policy, around, &mut report).await
+            })
+        })
+        .collect();
+    let mut verified = 0;
+    for task in tasks {
+        let verdict = task.await.unwrap();
+        // A loaded machine may not answer everybody in time; nobody is refused for it.
+        match verdict.outcome {
+            Outcome::Verified => verified += 1,
+            outcome => assert!(undecided_hint(outcome).is_some(), "{outcome:?}"),
+        }
+    }
+    let most = most.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{verified} of {MANY} at once verified, at most {most} calls under way");
+    assert!(verified > 0 && most > 1 && most <= 64, "{verified} {most}");
+    assert_eq!(bench.outbound.under_way(), 0);
+}
+
+#[tokio::test]
+async fn a_provider_that_says_nothing_takes_no_longer_than_there_is_time() {
+    let bench = Bench::new().await;
+    // Takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("https://{}", silent.local_addr().unwrap());
+    let hosts = Hosts::stand_in(Cloud::Global, &at).unwrap();
+    let ca = bench.stand_in.ca_pem().as_bytes();
+    let outbound = Outbound::new(hosts, Some(ca)).unwrap();
+    let around = Surroundings {
+        outbound: &outbound,
+        clock: &SystemClock,
+        sleep: &SystemClock,
+        random: bench.random.as_ref(),
+    };
+    let policy = ProbePolicy {
+        total: Duration::from_secs(1),
+        ..ProbePolicy::default()
+    };
+    let fields: Fields = serde_json::from_value(by_secret()).unwrap();
+    let kind = CredentialKind::Microsoft365;
+    let mut reports = Vec::new();
+    let mut report = |it| reports.push(it);
+    let verdict = verify(kind, &fields, &policy, around, &mut report).await;
+    assert_eq!(
+        undecided_hint(verdict.outcome),
+        Some(Hint::ProviderUnavailable)
+    );
+    assert_eq!(reports.last().unwrap().attempts, 1);
+    drop(silent);
 }
