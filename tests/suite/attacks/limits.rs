@@ -130,6 +130,11 @@ const PUBLIC: &[(&str, &str, &str)] = &[
         "whose token it is; the token itself is looked up by its hash",
     ),
     (
+        "providers/google_workspace.rs",
+        "key.token_uri != TOKEN_URI",
+        "the address that a key file names",
+    ),
+    (
         "cli/release.rs",
         "copy_tag.filter",
         "two entity tags that this worker holds itself",
