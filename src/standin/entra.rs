@@ -205,10 +205,10 @@ fn grant(
     })
 }
 
-fn check_secret(application: &Application, secret: &str, now: Timestamp) -> Result<(), u32> {
+fn check_secret(application: &Application, given: &str, now: Timestamp) -> Result<(), u32> {
     let usable = |it: &&super::AppSecret| it.usable_from.is_none_or(|from| from <= now);
     let known = application.secrets.iter().filter(usable);
-    match known.into_iter().find(|it| it.value == secret) {
+    match known.into_iter().find(|it| it.value == given) {
         None => Err(7_000_215),
         Some(secret) if secret.expires_at <= now => Err(7_000_222),
         Some(_) => Ok(()),
