@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::error::CliError;
@@ -72,6 +72,8 @@ impl Node {
             limits,
             metrics,
         } = self;
+        // Before anything says that the service is ready: whoever sees that may stop it.
+        let mut signals = Signals::listen()?;
         let mut certificate = Certificate::load(Arc::clone(&vault), identity).await?;
         let (stop, stopping) = watch::channel(false);
 
@@ -102,7 +104,7 @@ impl Node {
         let status = tokio::spawn(status.run(stopping));
         ready();
 
-        let waited = wait_for_end(&mut certificate).await;
+        signals.wait_for_end(&mut certificate).await;
         tracing::info!("stopping: requests under way are finished first");
         let _ = stop.send(true);
         let _ = api.await;
@@ -110,25 +112,40 @@ impl Node {
         upkeep.abort();
         vault.close().await;
         tracing::info!("stopped");
-        waited
+        Ok(())
     }
 }
 
-/// Waits for SIGTERM or SIGINT, and meanwhile keeps the listener's certificate the right one: it is
-/// read anew on SIGHUP, when its files or the own authority changed, and every day.
-async fn wait_for_end(certificate: &mut Certificate) -> Result<(), CliError> {
-    let listen = |kind| signal(kind).map_err(|error| CliError::local(format!("signals: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut reload = listen(SignalKind::hangup())?;
-    let mut look = tokio::time::interval(certificate::LOOK_EVERY);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = reload.recv() => certificate.renew().await,
-            _ = look.tick() => certificate.renew_if_changed().await,
+/// What the process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::local(format!("signals: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            reload: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT, and meanwhile keeps the listener's certificate the right one: it
+    /// is read anew on SIGHUP, when its files or the own authority changed, and every day.
+    async fn wait_for_end(&mut self, certificate: &mut Certificate) {
+        let mut look = tokio::time::interval(certificate::LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.reload.recv() => certificate.renew().await,
+                _ = look.tick() => certificate.renew_if_changed().await,
+            }
         }
     }
 }
