@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use crate::authorities::own;
 use crate::support::cli::{cli, cli_json};
 use crate::support::http::Tls;
-use crate::support::proof::{now, request, save};
+use crate::support::proof::{now, request, request_with, save};
 use crate::support::{Admin, Backend, Client, Request, Service, id_of, on_both, text, until};
 
 on_both!(
     after_a_roll_both_authorities_are_accepted_each_for_its_time,
+    after_a_roll_an_old_certificate_is_renewed_by_the_new_authority,
     a_roll_never_shuts_the_last_operator_out,
 );
 
@@ -250,4 +251,45 @@ fn a_roll_never_shuts_the_last_operator_out(backend: Backend) {
     });
     let worker = admin.workload("after", "production", &["m365-sync"]);
     worker.client(&service).get(RELEASE).expect(200);
+}
+
+fn after_a_roll_an_old_certificate_is_renewed_by_the_new_authority(backend: Backend) {
+    let service = Service::dev(&backend);
+    let admin = Admin::of(&service);
+    let worker = admin.workload("sync-9", "production", &["m365-sync"]);
+    let old_id = own(&admin);
+    cli(&service, "operator", &["authority", "roll"]).ok();
+    let bundle = bundle(&service, &service.ca());
+    // The listener shows a certificate of the new one when the old one is gone.
+    let all = bundle.concat();
+    let client = |certificate: &str| {
+        let tls = Tls::with_certificate(&all, certificate, &worker.pair.key);
+        Client::new(service.address(), tls)
+    };
+    let old = client(&worker.pair.certificate);
+
+    let csr = request_with(&worker.pair.key);
+    let body = json!({"csr": csr});
+    let renewed = old.send(&Request::post("/api/v1/renew", &body)).expect(201);
+    let renewed = renewed.json();
+    // The answer brings both authorities, so that the host knows the new one before it is shown.
+    assert_eq!(certificates(text(&renewed, "/ca")), bundle);
+    let chain = text(&renewed, "/chain");
+    assert_ne!(chain.trim(), service.ca().trim());
+    assert!(bundle.iter().any(|it| it.trim() == chain.trim()));
+    let new = client(text(&renewed, "/certificate"));
+    // The answer could have been lost: the certificate of the old authority stays good as well, and
+    // can be renewed again.
+    for client in [&new, &old] {
+        client.get(RELEASE).expect(200);
+    }
+    old.send(&Request::post("/api/v1/renew", &body)).expect(201);
+    new.send(&Request::post("/api/v1/renew", &body)).expect(201);
+
+    // Without the old authority, what it issued is worth nothing, and the rest goes on.
+    let admin = renew_operator(&service, &admin, &all);
+    let path = format!("/authorities/{old_id}");
+    admin.send("DELETE", &path, &json!({})).expect(200);
+    old.get(RELEASE).expect(401);
+    new.get(RELEASE).expect(200);
 }
