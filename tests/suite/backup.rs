@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use strongroom::crypto::{AgeWriter, Identity, Recipient};
 
 use crate::support::cli::{Ended, cli, cli_json, run};
-use crate::support::service::{Deployment, program};
-use crate::support::{Admin, Backend, Service, on_both, sql};
+use crate::support::service::program;
+use crate::support::{Admin, Backend, Deployment, Service, on_both, sql};
 
 on_both!(a_backup_is_consistent_whole_and_signed);
 on_both!(bad_backups_are_refused_with_a_clear_error);

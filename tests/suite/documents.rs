@@ -3,30 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn text(name: &str) -> String {
-    fs::read_to_string(root().join(name)).expect("a file of the repository")
-}
-
-/// The files below a directory whose names end so.
-fn files(directory: &str, end: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(root().join(directory)).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        let name = path.strip_prefix(root()).expect("below the root");
-        if path.is_dir() {
-            files(&name.to_string_lossy(), end, found);
-        } else if path.extension().is_some_and(|it| it == end) {
-            found.push(name.to_owned());
-        }
-    }
-}
+use crate::support::sources::{Tests, files, quoted, root, text, word};
 
 /// Every document, by name.
 fn documents() -> Vec<(String, String)> {
@@ -34,7 +15,7 @@ fn documents() -> Vec<(String, String)> {
         .map(PathBuf::from)
         .into();
     for directory in ["docs", "deploy", "keys"] {
-        files(directory, "md", &mut found);
+        found.extend(files(directory, "md"));
     }
     let named = |path: PathBuf| {
         let name = path.to_string_lossy().into_owned();
@@ -44,64 +25,9 @@ fn documents() -> Vec<(String, String)> {
     found.into_iter().map(named).collect()
 }
 
-/// What stands in back quotes.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-/// The word that a text begins with.
-fn word(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    &text[..end.unwrap_or(text.len())]
-}
-
-/// The names of the tests in a source: marked as such, or told for both databases.
-fn tests(source: &str, found: &mut BTreeSet<String>) {
-    let mut marked = false;
-    for line in source.lines().map(str::trim_start) {
-        let rest = line.strip_prefix("pub ").unwrap_or(line);
-        let rest = rest.strip_prefix("async ").unwrap_or(rest);
-        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-            marked = true;
-        } else if line.starts_with("#[ignore") {
-            marked = false;
-        } else if let Some(rest) = rest.strip_prefix("fn ")
-            && std::mem::take(&mut marked)
-        {
-            found.insert(word(rest).to_owned());
-        }
-    }
-    for part in source.split("on_both!(").skip(1) {
-        let stories = part.split(')').next().unwrap_or_default();
-        found.extend(stories.split(',').map(|it| it.trim().to_owned()));
-    }
-}
-
-/// The names of all tests.
-fn all_tests() -> BTreeSet<String> {
-    let mut sources = Vec::new();
-    files("src", "rs", &mut sources);
-    files("tests", "rs", &mut sources);
-    let mut found = BTreeSet::new();
-    for source in sources {
-        tests(&text(&source.to_string_lossy()), &mut found);
-    }
-    found
-}
-
-#[test]
-fn only_what_runs_is_a_test() {
-    let mut found = BTreeSet::new();
-    let source = "#[test]\n/// Words\nfn one() {\n    fn inner() {}\n}\n#[test]\n#[ignore = \"slow\"]\n\
-                  fn two() {}\n#[tokio::test(a)]\nasync fn three() {}\non_both!(four, five,);\nfn six() {}";
-    tests(source, &mut found);
-    let names: Vec<&str> = found.iter().map(String::as_str).collect();
-    assert_eq!(names, ["", "five", "four", "one", "three"]);
-}
-
 #[test]
 fn every_test_that_the_threat_model_names_exists() {
-    let known = all_tests();
+    let known = Tests::of(&["src", "tests"]).run;
     let page = text("docs/threat-model.md");
     let mut named = BTreeSet::new();
     for line in page.lines().filter(|line| line.starts_with('|')) {

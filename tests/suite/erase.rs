@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::backup::{audit_key, take};
 use crate::support::cli::{cli, cli_json};
-use crate::support::service::Deployment;
-use crate::support::{Admin, Backend, Service, items, on_both, sql, text};
+use crate::support::{Admin, Backend, Deployment, Service, items, on_both, sql, text};
 
 on_both!(an_erased_client_is_gone_and_the_certificate_is_honest);
 

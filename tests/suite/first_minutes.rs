@@ -96,13 +96,13 @@ fn dev_refuses_what_it_cannot_do(backend: Backend) {
     let mut second = crate::support::service::program();
     second.current_dir(service.home()).arg("dev");
     second.args(["--listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0"]);
-    let said = crate::support::service::refused(second);
+    let said = crate::support::deployment::refused(second);
     assert!(said.contains("another process"), "{said}");
     // Not on loopback.
     let mut open = crate::support::service::program();
     open.current_dir(service.home());
     open.args(["dev", "--dir", "elsewhere", "--listen", "0.0.0.0:0"]);
-    let said = crate::support::service::refused(open);
+    let said = crate::support::deployment::refused(open);
     assert!(said.contains("loopback"), "{said}");
     assert!(!service.home().join("elsewhere").exists());
 }

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use crate::identity::race;
 use crate::support::cli::{cli_json, run};
+use crate::support::deployment::refused;
 use crate::support::proof::{Signer, request, save};
-use crate::support::service::{program, refused};
+use crate::support::service::program;
 use crate::support::{Admin, Backend, Deployment, Request, Service, id_of, on_both, text, until};
 
 on_both!(

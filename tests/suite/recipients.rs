@@ -9,7 +9,8 @@ use serde_json::Value;
 use strongroom::crypto::{Identity, RootKey};
 
 use crate::support::cli::{Ended, run};
-use crate::support::service::{program, refused};
+use crate::support::deployment::refused;
+use crate::support::service::program;
 use crate::support::sql::{postgres, sqlite};
 use crate::support::{Admin, Backend, Deployment, Service, items, on_both};
 

@@ -14,8 +14,8 @@ use crate::doctor::{doctor_on, finds};
 use crate::support::api::{Worker, value_of};
 use crate::support::cli::{Ended, cli, cli_json, run};
 use crate::support::proof::Signer;
-use crate::support::service::{Deployment, program};
-use crate::support::{Admin, Backend, Request, Service, id_of, on_both, pause, text};
+use crate::support::service::program;
+use crate::support::{Admin, Backend, Deployment, Request, Service, id_of, on_both, pause, text};
 
 on_both!(
     promise_7_a_restore_is_complete_frozen_and_knows_what_was_revoked,

@@ -6,8 +6,8 @@ use crate::backup::take;
 use crate::large_bundle::store_many;
 use crate::restore::{restore, thaw};
 use crate::support::cli::run;
-use crate::support::service::{Deployment, program};
-use crate::support::{Admin, Backend, Service};
+use crate::support::service::program;
+use crate::support::{Admin, Backend, Deployment, Service};
 
 /// `STRONGROOM_TEST_CREDENTIALS` credentials, 100,000 if it does not say.
 #[test]

@@ -4,21 +4,24 @@ pub mod api;
 pub mod backend;
 pub mod ca;
 pub mod cli;
+pub mod deployment;
 pub mod figures;
 pub mod http;
 pub mod json;
 pub mod proof;
 pub mod service;
 pub mod shim;
+pub mod sources;
 pub mod sql;
 pub mod tour;
 pub mod wait;
 
 pub use api::Admin;
 pub use backend::Backend;
+pub use deployment::Deployment;
 pub use http::{Client, Request, Response};
 pub use json::{id_of, items, text};
-pub use service::{Deployment, Service};
+pub use service::Service;
 pub use wait::{pause, until};
 
 /// Makes a test of each story for each database: `story::sqlite` and `story::postgres`.
