@@ -12,7 +12,7 @@ CREATE TABLE issued_certificates (
     mac          BLOB NOT NULL,
     PRIMARY KEY (authority_id, serial)
 ) STRICT;
-CREATE INDEX issued_certificates_by_key ON issued_certificates (key_id);
+CREATE INDEX issued_certificates_by_key ON issued_certificates (key_id, not_after);
 CREATE INDEX issued_certificates_by_principal ON issued_certificates (principal_id, not_after);
 CREATE INDEX issued_certificates_by_end ON issued_certificates (not_after);
 CREATE INDEX revoked_certificates ON issued_certificates (authority_id, not_after)

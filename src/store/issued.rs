@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::stored::Stored;
 use super::tag::{Fields, Tagged};
-use super::tx::{Tx, on, one};
+use super::tx::{RowsInsert, Tx, on, one};
 use crate::model::{AuthorityId, KeyId, PrincipalId, Timestamp, words};
 
 words! {
@@ -119,15 +119,43 @@ impl Tx {
         Ok(())
     }
 
-    async fn update_issued(&mut self, mut row: IssuedRow) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE issued_certificates SET revoked_at = $1, reason = $2, mac = $3
-            WHERE authority_id = $4 AND serial = $5";
-        self.tag(&mut row);
+    /// Writes whether these certificates are revoked, many in one statement: whoever changes holds up
+    /// everybody else who does.
+    async fn update_issued(&mut self, mut rows: Vec<IssuedRow>) -> Result<(), StoreError> {
+        static SQL: RowsInsert = RowsInsert::new(
+            "INSERT INTO issued_certificates (authority_id, serial, principal_id, key_id,
+                not_before, not_after, revoked_at, reason, mac) VALUES",
+            9,
+            " ON CONFLICT (authority_id, serial) DO UPDATE
+                SET revoked_at = excluded.revoked_at, reason = excluded.reason, mac = excluded.mac",
+        );
+        for row in &mut rows {
+            self.tag(row);
+        }
         on!(self, conn => {
-            sqlx::query::<Db>(SQL).bind(row.revoked_at).bind(row.reason).bind(row.mac)
-                .bind(row.authority_id).bind(row.serial).execute(conn).await?;
+            for (sql, chunk) in SQL.chunks::<Db, _>(&rows) {
+                let mut query = sqlx::query::<Db>(sql);
+                for row in chunk {
+                    query = query.bind(row.authority_id).bind(&row.serial).bind(row.principal_id)
+                        .bind(row.key_id).bind(row.not_before).bind(row.not_after)
+                        .bind(row.revoked_at).bind(row.reason).bind(&row.mac);
+                }
+                query.execute(&mut *conn).await?;
+            }
         });
         Ok(())
+    }
+
+    /// How many certificates of a key have not ended.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn live_issued_of(&mut self, key: KeyId, now: Timestamp) -> Result<i64, StoreError> {
+        const SQL: &str =
+            "SELECT COUNT(*) FROM issued_certificates WHERE key_id = $1 AND not_after >= $2";
+        Ok(on!(self, conn => {
+            sqlx::query_scalar::<Db, i64>(SQL).bind(key).bind(now).fetch_one(conn).await?
+        }))
     }
 
     /// Marks the certificates of a key as revoked; those that ended before need no mark.
@@ -139,18 +167,17 @@ impl Tx {
         key: KeyId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "SELECT * FROM issued_certificates WHERE key_id = $1";
-        let rows: Vec<Stored<IssuedRow>> =
-            on!(self, conn => sqlx::query_as::<Db, _>(SQL).bind(key).fetch_all(conn).await?);
-        for mut row in self.checked_all(rows) {
-            let is_final = row.reason == Some(RevocationReason::KeyRevoked);
-            if !is_final && row.not_after >= at {
-                row.revoked_at.get_or_insert(at);
-                row.reason = Some(RevocationReason::KeyRevoked);
-                self.update_issued(row).await?;
-            }
+        const SQL: &str = "SELECT * FROM issued_certificates WHERE key_id = $1 AND not_after >= $2";
+        let rows: Vec<Stored<IssuedRow>> = on!(self, conn => {
+            sqlx::query_as::<Db, _>(SQL).bind(key).bind(at).fetch_all(conn).await?
+        });
+        let mut rows = self.checked_all(rows);
+        rows.retain(|row| row.reason != Some(RevocationReason::KeyRevoked));
+        for row in &mut rows {
+            row.revoked_at.get_or_insert(at);
+            row.reason = Some(RevocationReason::KeyRevoked);
         }
-        Ok(())
+        self.update_issued(rows).await
     }
 
     /// Puts the certificates of a principal on hold, or takes them off it with `None`. What was
@@ -169,14 +196,13 @@ impl Tx {
         let rows: Vec<Stored<IssuedRow>> = on!(self, conn => {
             sqlx::query_as::<Db, _>(SQL).bind(principal).bind(now).fetch_all(conn).await?
         });
-        for mut row in self.checked_all(rows) {
-            if row.reason != Some(RevocationReason::KeyRevoked) {
-                row.revoked_at = since;
-                row.reason = since.map(|_| RevocationReason::Hold);
-                self.update_issued(row).await?;
-            }
+        let mut rows = self.checked_all(rows);
+        rows.retain(|row| row.reason != Some(RevocationReason::KeyRevoked));
+        for row in &mut rows {
+            row.revoked_at = since;
+            row.reason = since.map(|_| RevocationReason::Hold);
         }
-        Ok(())
+        self.update_issued(rows).await
     }
 
     /// The revoked certificates of an authority that have not ended, in the order of their serial

@@ -443,7 +443,7 @@ impl Vault {
                     }
                 }
                 let blank = blank_key(key_id, principal, KeyForm::IssuedCertificate, now);
-                let row = issued.register(tx, blank).await.map_err(key_taken)?;
+                let row = issued.register(tx, blank).await?;
                 records.push(key_record(draft(Kind::KeyRegistered), &row));
                 Ok(Changed {
                     value: (),

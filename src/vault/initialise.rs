@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::issue::{IssuedClient, IssuingAuthority};
 use super::open::{OpenError, RegistryMac};
-use super::principal_keys::{blank_key, key_record};
+use super::operators::name_taken;
+use super::principal_keys::{blank_key, key_record, key_taken};
 use super::recorder::{AnyChange, Changed, Draft};
 use super::{Vault, VaultError};
 use crate::audit::{Detail, Kind};
@@ -25,7 +26,7 @@ use crate::pki::{self, Issuer};
 use crate::random::Random;
 use crate::store::{
     AuthorityOrigin, AuthorityRow, Database, DeploymentRow, DeploymentStateRow, KeyRow,
-    OperatorRow, RootKeyRow, RootRecipientRow, ServiceKeyRow, StoreError, Tx,
+    OperatorRow, RootKeyRow, RootRecipientRow, ServiceKeyRow, Tx,
 };
 
 /// How long the first operator's certificate is valid, in seconds: a year.
@@ -275,12 +276,14 @@ impl NewTechOps {
     /// Writes the rows.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when the name or the key is registered.
-    pub async fn insert(self, tx: &mut Tx) -> Result<(), StoreError> {
-        tx.insert_operator(self.operator).await?;
+    /// The name or the key is registered; see [`VaultError`].
+    pub async fn insert(self, tx: &mut Tx) -> Result<(), VaultError> {
+        tx.insert_operator(self.operator)
+            .await
+            .map_err(name_taken)?;
         match &self.issued {
             Some(issued) => issued.register(tx, self.key).await?,
-            None => tx.insert_key(self.key).await?,
+            None => tx.insert_key(self.key).await.map_err(key_taken)?,
         };
         Ok(())
     }
@@ -341,6 +344,7 @@ impl Vault {
 
         let own = IssuingAuthority {
             id: authority.id,
+            accept_until: authority.accept_until,
             issuer: &issuer,
             deployment: &self.deployment,
         };

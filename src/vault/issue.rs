@@ -7,17 +7,25 @@
 use super::Vault;
 use super::caller::own_spiffe_id;
 use super::error::VaultError;
+use super::principal_keys::key_taken;
 use crate::identity::public_key::PublicKey;
 use crate::identity::spiffe::SpiffeId;
 use crate::model::{AuthorityId, KeyForm, PrincipalId, Timestamp};
 use crate::pki::{IssuedCertificate, Issuer};
 use crate::random::Random;
-use crate::store::{IssuedRow, KeyRow, RevocationReason, StoreError, Tx};
+use crate::store::{AuthorityRow, IssuedRow, KeyRow, RevocationReason, Tx};
+
+/// How many certificates that have not ended one key may have. A renewal leaves the one before good,
+/// because its answer may be lost; without a bound, whoever has one key could fill the registry and
+/// the revocation list with it.
+pub(super) const MOST_CERTIFICATES: i64 = 16;
 
 /// An authority that is opened to issue.
 pub(super) struct IssuingAuthority<'a> {
     /// Its id.
     pub id: AuthorityId,
+    /// Until when (exclusive) what it issues is accepted.
+    pub accept_until: Option<Timestamp>,
     /// Its certificate and key.
     pub issuer: &'a Issuer,
     /// The deployment, which is its trust domain.
@@ -34,14 +42,16 @@ pub(super) struct IssuedClient {
     pub certificate: IssuedCertificate,
     /// The authority's certificate in PEM.
     pub chain: String,
+    /// When it was signed.
+    now: Timestamp,
 }
 
 impl IssuingAuthority<'_> {
-    /// Signs a certificate for a principal's key, until `now + lifetime_secs` or the end of the
-    /// authority, whichever comes first.
+    /// Signs a certificate for a principal's key, until `now + lifetime_secs`, the end of the
+    /// authority or the end of its acceptance, whichever comes first.
     ///
     /// # Errors
-    /// The authority has ended; signing failed.
+    /// [`VaultError::Conflict`] when the authority has ended; signing failed.
     pub(super) fn issue(
         &self,
         principal: PrincipalId,
@@ -54,7 +64,17 @@ impl IssuingAuthority<'_> {
         let parsed: SpiffeId = spiffe_id
             .parse()
             .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
-        let left = self.issuer.not_after().secs() - now.plus_secs(1).secs();
+        // The last second at which a certificate of it is accepted.
+        let own_end = self.issuer.not_after();
+        let last = self.accept_until.map(|until| until.plus_secs(-1));
+        let last = last.map_or(own_end, |last| last.min(own_end));
+        let left = last.secs() - now.plus_secs(1).secs();
+        if left <= 0 {
+            return Err(VaultError::Conflict(
+                "Strongroom's own authority has ended, so that nothing can be issued: an operator \
+                 has to roll it (`strongroom authority roll`)",
+            ));
+        }
         let lifetime_secs = lifetime_secs.min(left);
         let certificate = self
             .issuer
@@ -65,6 +85,7 @@ impl IssuingAuthority<'_> {
             spiffe_id,
             certificate,
             chain: self.issuer.certificate_pem(),
+            now,
         })
     }
 }
@@ -74,18 +95,18 @@ impl IssuedClient {
     /// certificate.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when the key was ever registered.
+    /// The key was ever registered; else as for [`IssuedClient::record`].
     pub(super) async fn register(
         &self,
         tx: &mut Tx,
         mut row: KeyRow,
-    ) -> Result<KeyRow, StoreError> {
+    ) -> Result<KeyRow, VaultError> {
         row.form = KeyForm::IssuedCertificate;
         row.spki_sha256 = Some(self.certificate.spki.0.to_vec());
         row.authority_id = Some(self.authority);
         row.spiffe_id = Some(self.spiffe_id.clone());
         row.expires_at = Some(self.certificate.not_after);
-        let row = tx.insert_key(row).await?;
+        let row = tx.insert_key(row).await.map_err(key_taken)?;
         self.record(tx, &row).await?;
         Ok(row)
     }
@@ -94,8 +115,9 @@ impl IssuedClient {
     /// until the last of them ends: the answer with the new one may have been lost.
     ///
     /// # Errors
-    /// The database is not available.
-    pub(super) async fn renew(&self, tx: &mut Tx, row: &mut KeyRow) -> Result<bool, StoreError> {
+    /// The key has as many certificates as one may have; else as for [`IssuedClient::record`].
+    pub(super) async fn renew(&self, tx: &mut Tx, row: &mut KeyRow) -> Result<bool, VaultError> {
+        has_room(tx, row, self.now).await?;
         row.authority_id = Some(self.authority);
         row.expires_at = row.expires_at.max(Some(self.certificate.not_after));
         let renewed = tx.renew_key(row).await?;
@@ -109,8 +131,15 @@ impl IssuedClient {
     /// issued certificate out does this, a renewal too.
     ///
     /// # Errors
-    /// The database is not available.
-    pub(super) async fn record(&self, tx: &mut Tx, key: &KeyRow) -> Result<(), StoreError> {
+    /// [`VaultError::Conflict`] when the authority was removed, or its end was brought forward, since
+    /// it signed.
+    pub(super) async fn record(&self, tx: &mut Tx, key: &KeyRow) -> Result<(), VaultError> {
+        let authority = tx.authority(self.authority).await?;
+        if !authority.is_some_and(|row| self.is_covered_by(&row)) {
+            return Err(VaultError::Conflict(
+                "Strongroom's own authority was changed at this moment: ask again",
+            ));
+        }
         // Whoever is disabled is given certificates on hold.
         let held = match key.principal_id {
             PrincipalId::Workload(id) => tx.workload(id).await?.and_then(|row| row.disabled_at),
@@ -127,16 +156,40 @@ impl IssuedClient {
             reason: held.map(|_| RevocationReason::Hold),
             mac: Vec::new(),
         })
-        .await
+        .await?;
+        Ok(())
+    }
+
+    /// Whether the authority, as it is now, is accepted for as long as the certificate says.
+    fn is_covered_by(&self, authority: &AuthorityRow) -> bool {
+        let end = self.certificate.not_after.plus_secs(1);
+        authority.is_own()
+            && authority.accepted_at(self.now)
+            && authority.accept_until.is_none_or(|until| end <= until)
+    }
+}
+
+/// Refuses another certificate for a key that has as many as one may have.
+///
+/// # Errors
+/// [`VaultError::Conflict`] when it has; the database is not available.
+pub(super) async fn has_room(tx: &mut Tx, key: &KeyRow, now: Timestamp) -> Result<(), VaultError> {
+    match tx.live_issued_of(key.id, now).await? < MOST_CERTIFICATES {
+        true => Ok(()),
+        false => Err(VaultError::Conflict(
+            "this key has 16 certificates that have not ended: use the newest, wait until one ends, \
+             or enrol again with a new key",
+        )),
     }
 }
 
 impl Vault {
     /// Signs a certificate for a principal's key with the deployment's own authority, until
-    /// `now + lifetime_secs` or the end of the authority. It counts once [`IssuedClient::register`] is committed.
+    /// `now + lifetime_secs` or the end of the authority. It counts once [`IssuedClient::register`] is
+    /// committed.
     ///
     /// # Errors
-    /// The own authority cannot be opened, or signing failed; see [`VaultError`].
+    /// The own authority has ended or cannot be opened, or signing failed; see [`VaultError`].
     pub(super) async fn issue_client_certificate(
         &self,
         principal: PrincipalId,
@@ -144,9 +197,10 @@ impl Vault {
         lifetime_secs: i64,
         now: Timestamp,
     ) -> Result<IssuedClient, VaultError> {
-        let (id, issuer) = self.own_issuer().await?;
+        let (row, issuer) = self.own_issuer().await?;
         let authority = IssuingAuthority {
-            id,
+            id: row.id,
+            accept_until: row.accept_until,
             issuer: &issuer,
             deployment: &self.deployment,
         };

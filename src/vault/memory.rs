@@ -11,7 +11,9 @@ use quick_cache::{Weighter, sync::Cache};
 use super::caller::{KeyName, ResolvedKey};
 use super::deployment::State;
 use crate::identity::trust::TrustStore;
-use crate::model::{ClientId, CredentialId, EnvironmentId, KekId, RoleId, VersionId};
+use crate::model::{
+    ClientId, CredentialId, EnvironmentId, KekId, KeyId, OperatorId, RoleId, VersionId, WorkloadId,
+};
 use crate::store::{
     AuthorityRow, BundleEntry, ClientRow, CredentialRow, KekRow, RevocationListRow, VersionRow,
 };
@@ -127,6 +129,13 @@ pub struct Authorities {
     pub trust: TrustStore,
 }
 
+/// Whether a subject is a principal or one of their keys.
+fn is_of_principal(subject: &str) -> bool {
+    subject.parse::<KeyId>().is_ok()
+        || subject.parse::<WorkloadId>().is_ok()
+        || subject.parse::<OperatorId>().is_ok()
+}
+
 /// A subject that stands for everything.
 pub(super) const EVERYTHING: &str = "*";
 
@@ -192,6 +201,7 @@ impl Memory {
             self.forget_registry();
         } else {
             let mut registry = false;
+            let mut principals = false;
             for subject in subjects.unwrap_or_default() {
                 if let Ok(id) = subject.parse::<CredentialId>() {
                     self.credentials.remove(&id);
@@ -201,12 +211,19 @@ impl Memory {
                     self.credentials.retain(|_, value| value.client.id != id);
                 } else if let Ok(id) = subject.parse::<KekId>() {
                     self.keks.remove(&id);
+                } else if is_of_principal(subject) {
+                    principals = true;
                 } else {
                     registry = true;
                 }
             }
             if registry {
                 self.forget_registry();
+            } else if principals {
+                // A fleet renews its certificates all the time: the authorities, whose lists take
+                // long to read, do not change by that.
+                self.keys.clear();
+                self.state.store(None);
             }
         }
         self.generation.store(generation, Ordering::Release);

@@ -116,9 +116,11 @@ async fn works(tx: &mut Tx, key: &KeyRow, now: Timestamp) -> Result<bool, VaultE
     Ok(authority.is_some_and(|authority| authority.accepted_at(now)))
 }
 
-fn name_taken(error: StoreError) -> VaultError {
+pub(super) fn name_taken(error: StoreError) -> VaultError {
     match error {
-        StoreError::Taken => VaultError::Conflict("another operator has this name: choose another"),
+        StoreError::Taken => VaultError::Conflict(
+            "an operator has this name already, even if disabled: choose another name",
+        ),
         other => other.into(),
     }
 }

@@ -36,12 +36,12 @@ fn presented(rows: &[AuthorityRow], now: Timestamp) -> Option<&AuthorityRow> {
 
 impl Vault {
     /// The own authority that issues client certificates, opened.
-    pub(super) async fn own_issuer(&self) -> Result<(AuthorityId, Issuer), VaultError> {
+    pub(super) async fn own_issuer(&self) -> Result<(AuthorityRow, Issuer), VaultError> {
         let mut tx = self.db.read().await?;
         let rows = tx.authorities("", 1000).await?.items;
         let own = issuing(&rows).ok_or(VaultError::Internal("the own authority is missing"))?;
         let keys = tx.service_keys().await?;
-        Ok((own.id, self.open_authority(own, &keys)?))
+        Ok((own.clone(), self.open_authority(own, &keys)?))
     }
 
     /// The own authority of which the listener shows a certificate, opened.

@@ -247,10 +247,10 @@ impl Vault {
                     check_spiffe_authority(tx, &row).await?;
                 }
                 let row = match &issued {
-                    Some(issued) => issued.register(tx, row).await,
-                    None => tx.insert_key(row).await,
+                    Some(issued) => issued.register(tx, row).await?,
+                    None => tx.insert_key(row).await.map_err(key_taken)?,
                 };
-                let mut value = KeyView::from(row.map_err(key_taken)?);
+                let mut value = KeyView::from(row);
                 if let Some(issued) = issued {
                     value.certificate = Some(issued.certificate.pem);
                     value.chain = Some(issued.chain);

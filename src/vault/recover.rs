@@ -13,7 +13,6 @@ use super::memory::EVERYTHING;
 use super::recorder::{AnyChange, Changed};
 use crate::audit::Kind;
 use crate::model::DisplayName;
-use crate::store::StoreError;
 
 impl Vault {
     /// Enrols one more operator of tech-ops with a first key, and records that it was done in this
@@ -27,9 +26,10 @@ impl Vault {
         key: FirstKey<'_>,
     ) -> Result<Bootstrapped, VaultError> {
         let now = self.clock.now();
-        let (id, issuer) = self.own_issuer().await?;
+        let (row, issuer) = self.own_issuer().await?;
         let own = IssuingAuthority {
-            id,
+            id: row.id,
+            accept_until: row.accept_until,
             issuer: &issuer,
             deployment: &self.deployment,
         };
@@ -38,13 +38,7 @@ impl Vault {
         let run: AnyChange = Box::new(move |tx| {
             Box::pin(async move {
                 let records = operator.records(Kind::OperatorRecovered).into();
-                operator.insert(tx).await.map_err(|error| match error {
-                    StoreError::Taken => VaultError::Conflict(
-                        "an operator of this name, or this key, is registered already, even if \
-                         disabled or revoked: choose another name, or make a new key",
-                    ),
-                    other => other.into(),
-                })?;
+                operator.insert(tx).await?;
                 Ok(Changed {
                     value: (),
                     records,

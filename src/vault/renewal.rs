@@ -10,6 +10,7 @@ use super::Vault;
 use super::caller::Caller;
 use super::enrolment::Enrolled;
 use super::error::VaultError;
+use super::issue::has_room;
 use super::recorder::Changed;
 use crate::audit::{Detail, Kind, Subject};
 use crate::model::{KeyForm, Principal};
@@ -29,14 +30,16 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NotRenewable`] unless the caller showed a certificate of the service's own
-    /// authority. A request with another key or another name is refused and changes nothing.
+    /// authority. A request with another key or another name, or for a key that has as many
+    /// certificates as one may have, is refused and changes nothing.
     pub async fn renew(&self, caller: &Caller, renew: Renew) -> Result<Enrolled, VaultError> {
         self.spend(caller).await?;
         let principal = caller.principal.id();
         let id = caller.principal.key();
         // The key is the one that the connection's certificate has: a key with an issued certificate
         // signs no assertions.
-        let row = self.db.read().await?.key(id).await?;
+        let mut tx = self.db.read().await?;
+        let row = tx.key(id).await?;
         let row = row.ok_or(VaultError::Unauthenticated)?;
         if row.form != KeyForm::IssuedCertificate {
             let none = Vec::<Subject>::new();
@@ -53,6 +56,9 @@ impl Vault {
             ));
         }
         let now = self.clock.now();
+        // Looked at again in the transaction; what is refused costs no signature.
+        has_room(&mut tx, &row, now).await?;
+        drop(tx);
         let lifetime = self.lifetimes.secs(principal);
         let issued = self
             .issue_client_certificate(principal, &key, lifetime, now)

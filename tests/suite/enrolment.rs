@@ -21,6 +21,7 @@ on_both!(
     of_sixteen_with_one_token_one_wins,
     a_rebuilt_host_ends_its_old_key,
     a_renewal_keeps_the_key_and_the_name,
+    renewals_of_one_key_end_at_sixteen,
     operators_enrol_in_the_same_way,
     a_token_is_nowhere_but_in_its_answer,
 );
@@ -298,6 +299,37 @@ fn a_rebuilt_host_ends_its_old_key(backend: Backend) {
     // And nobody else's went.
     client(&service, &after).get("/api/v1/release").expect(200);
     service.client("worker").get("/api/v1/release").expect(200);
+}
+
+fn renewals_of_one_key_end_at_sixteen(backend: Backend) {
+    let service = Service::dev(&backend);
+    let admin = Admin::of(&service);
+    let owner = format!("/workloads/{}", new_workload(&admin, "sync-9"));
+    let (_, first, csr) = enrolled(&service, &admin, &owner);
+    let worker = client(&service, &first);
+    for _ in 1..16 {
+        renew(&worker, &csr).expect(201);
+    }
+    let refused = renew(&worker, &csr);
+    assert_eq!(refused.problem(409), "conflict");
+    assert!(refused.text().contains("16"), "{}", refused.text());
+    assert_eq!(admin.audit("kind=key.renewed").len(), 15);
+    worker.get("/api/v1/release").expect(200);
+    // All of them are on the list together, and leave it together.
+    let authority = id_of(&admin.list("/authorities")[0]);
+    let entries = |state: &str| {
+        let change = format!("{owner}/{state}");
+        admin
+            .change("POST", &owner, &change, &json!({}))
+            .expect(200);
+        let path = format!("/api/v1/authorities/{authority}/crl");
+        let list = service.anonymous().get(&path).expect(200).body;
+        strongroom::identity::revocation_list::RevocationList::from_der(list)
+            .expect("a list")
+            .entries
+    };
+    assert_eq!(entries("disable"), 16);
+    assert_eq!(entries("enable"), 0);
 }
 
 fn a_renewal_keeps_the_key_and_the_name(backend: Backend) {

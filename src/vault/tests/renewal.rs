@@ -1,10 +1,11 @@
 //! Another certificate for the same key.
 
 use super::enrolment::{csr, enrol, token};
-use crate::model::{PrincipalId, Timestamp};
+use crate::model::{KeyForm, KeyId, PrincipalId, Timestamp};
 use crate::pki::P256Key;
+use crate::vault::principal_keys::blank_key;
 use crate::vault::testing::Deployment;
-use crate::vault::{Enrolled, NewKey, Renew, VaultError};
+use crate::vault::{AuthorityPatch, Enrolled, NewKey, Renew, VaultError};
 
 const HOUR: i64 = 3600;
 const WEEK: i64 = 168 * HOUR;
@@ -160,5 +161,121 @@ async fn no_certificate_outlives_its_authority() {
     it.clock.advance(HOUR - 1);
     let two = text(token(60).await.unwrap().token);
     it.clock.advance(2);
-    assert!(enrol(&it, &two, &csr()).await.is_err());
+    let ended = enrol(&it, &two, &csr()).await;
+    assert!(matches!(ended, Err(VaultError::Conflict(text)) if text.contains("has ended")));
+}
+
+/// Whoever has one key cannot fill the registry and the revocation list with it.
+#[tokio::test]
+async fn one_key_has_sixteen_certificates_at_most() {
+    let it = Deployment::new().await;
+    let pair = P256Key::generate().unwrap();
+    let request = pair.request_pem().unwrap();
+    let (principal, got) = enrolled(&it, &pair).await;
+    for _ in 1..16 {
+        it.clock.advance(1);
+        renew(&it, &got, &request).await.unwrap();
+    }
+    let before = it.audit().await.len();
+    let refused = renew(&it, &got, &request).await;
+    assert!(
+        matches!(refused, Err(VaultError::Conflict(text)) if text.starts_with("this key has 16"))
+    );
+    assert_eq!(it.audit().await.len(), before, "nothing changed");
+    // Of several at the same moment the transaction counts.
+    let key = it.vault.db.read().await.unwrap().key(got.key.id).await;
+    let mut key = key.unwrap().unwrap();
+    let issued = it
+        .vault
+        .issue_client_certificate(principal, pair.public_key(), HOUR, now(&it))
+        .await
+        .unwrap();
+    let mut tx = it.vault.db.write().await.unwrap();
+    assert!(matches!(
+        issued.renew(&mut tx, &mut key).await,
+        Err(VaultError::Conflict(_))
+    ));
+    drop(tx);
+    // One that ended makes room for one.
+    it.clock.advance(WEEK - 14);
+    renew(&it, &got, &request).await.unwrap();
+    assert!(renew(&it, &got, &request).await.is_err());
+    // All of them are revoked with the key, and only they.
+    let other = it.enrol("two", "production", &["m365-sync"]).await;
+    it.vault
+        .revoke_key(&it.operator, principal, got.key.id)
+        .await
+        .unwrap();
+    let own = it.vault.authorities().await.unwrap().rows[0].id;
+    let mut tx = it.vault.db.read().await.unwrap();
+    let revoked = tx.revoked_of(own, now(&it)).await.unwrap();
+    let of_key = |key| revoked.iter().filter(|row| row.key_id == key).count();
+    assert_eq!((of_key(got.key.id), of_key(other.key.id)), (16, 0));
+}
+
+/// An operator brought its end forward: what is issued ends with it, and after it there is nothing.
+#[tokio::test]
+async fn no_certificate_outlives_the_acceptance_of_its_authority() {
+    let it = Deployment::new().await;
+    let key = NewKey {
+        public_key: Some(P256Key::generate().unwrap().public_key().to_pem()),
+        ..NewKey::default()
+    };
+    let me = it.operator.principal.id();
+    let key = it.vault.register_key(&it.operator, me, key).await.unwrap();
+    let operator = it.identify(key.id).await.unwrap();
+    let pair = P256Key::generate().unwrap();
+    let request = pair.request_pem().unwrap();
+    let (principal, got) = enrolled(&it, &pair).await;
+    let own = it.vault.authorities().await.unwrap().rows[0].clone();
+    // What is signed already, and recorded later.
+    let late = P256Key::generate().unwrap();
+    let late = it
+        .vault
+        .issue_client_certificate(principal, late.public_key(), WEEK, now(&it))
+        .await
+        .unwrap();
+    let until = now(&it).plus_secs(HOUR);
+    let patch = AuthorityPatch {
+        accept_until: Some(until),
+        ..AuthorityPatch::default()
+    };
+    it.vault
+        .change_authority(&operator, own.id, own.revision, patch)
+        .await
+        .unwrap();
+    let mut tx = it.vault.db.write().await.unwrap();
+    let id = KeyId::generate(now(&it), it.vault.random.as_ref()).unwrap();
+    let blank = blank_key(id, principal, KeyForm::IssuedCertificate, now(&it));
+    let refused = late.register(&mut tx, blank).await;
+    assert!(matches!(refused, Err(VaultError::Conflict(_))));
+    drop(tx);
+
+    let next = renew(&it, &got, &request).await.unwrap();
+    assert!(next.not_after < until && next.not_after > now(&it).plus_secs(HOUR - 5));
+    it.clock.advance(HOUR);
+    let new = NewKey {
+        csr: Some(csr()),
+        ..NewKey::default()
+    };
+    let ended = it.vault.register_key(&operator, principal, new).await;
+    assert!(matches!(ended, Err(VaultError::Conflict(text)) if text.contains("has ended")));
+}
+
+/// A fleet renews all the time; what chains are checked against stays as it is.
+#[tokio::test]
+async fn a_renewal_leaves_the_authorities_in_memory() {
+    let it = Deployment::new().await;
+    let pair = P256Key::generate().unwrap();
+    let (principal, got) = enrolled(&it, &pair).await;
+    let before = it.vault.authorities().await.unwrap();
+    let request = pair.request_pem().unwrap();
+    renew(&it, &got, &request).await.unwrap();
+    it.vault
+        .revoke_key(&it.operator, principal, got.key.id)
+        .await
+        .unwrap();
+    let after = it.vault.authorities().await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&before, &after));
+    assert!(it.identify(got.key.id).await.is_err());
 }

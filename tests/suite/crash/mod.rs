@@ -83,8 +83,9 @@ enum Means {
 /// end and for its head to be signed.
 const SIDE_BY_SIDE: usize = 4;
 
-/// How many rounds a deployment goes through before a new one takes its place.
-const ROUNDS_OF_ONE: usize = 20;
+/// How many rounds a deployment goes through before a new one takes its place. Each renews the same
+/// worker's certificate, of which one key has sixteen at most, the first one counted.
+const ROUNDS_OF_ONE: usize = 15;
 
 fn kill_rounds(backend: &Backend, seed: u64, rounds: Range<usize>, means: Means) {
     let share = rounds.len().div_ceil(SIDE_BY_SIDE).clamp(1, ROUNDS_OF_ONE);
