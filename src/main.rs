@@ -8,6 +8,7 @@ use strongroom::memory::ZeroOnFree;
 static ALLOCATOR: ZeroOnFree = ZeroOnFree::new();
 
 fn main() -> ExitCode {
+    strongroom::memory::limit_arenas();
     let arguments: Vec<_> = std::env::args_os().collect();
     // Before any thread starts: a flag of the process, such as no-new-privileges, is each thread's.
     let protected = if strongroom::cli::starts_programs(&arguments) {

@@ -5,7 +5,7 @@
 
 mod page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -58,6 +58,9 @@ const LIST_PAGE: i64 = 250;
 
 /// How many credentials are read, opened and sent at once.
 const PAGE: usize = 128;
+
+/// How many pages are opened, each on a thread of its own, while one is sent.
+const PAGES_AHEAD: usize = 3;
 
 impl Vault {
     /// Releases every active credential of the caller's roles and environment.
@@ -225,7 +228,10 @@ impl Bundle {
             let mut failed: Vec<CredentialId> = Vec::new();
             let mut first = true;
             yield output.piece(Secret::new(b"{\"credentials\":[".to_vec()))?;
-            for page in entries.chunks(PAGE) {
+            let pages: Vec<_> = entries.chunks(PAGE).collect();
+            let mut sent = 0;
+            let mut opening = VecDeque::with_capacity(PAGES_AHEAD);
+            loop {
                 // Whoever lost access in the middle gets no more.
                 if vault.memory.generation() != caller.generation {
                     caller = vault.identify_again(&caller).await?;
@@ -233,8 +239,20 @@ impl Bundle {
                     if form == Form::Age && caller.age_recipient() != recipient.as_deref() {
                         Err(VaultError::Unavailable("changed while it was released"))?;
                     }
+                    // What was opened for the caller as it was is not sent to what it is now.
+                    opening.clear();
                 }
-                let opened = vault.open_page(&caller, page, decided_at).await?;
+                if opening.len() < PAGES_AHEAD
+                    && let Some(page) = pages.get(sent + opening.len())
+                {
+                    opening.push_back(vault.open_page(&caller, page, decided_at).await?);
+                    continue;
+                }
+                let Some(page) = opening.pop_front() else {
+                    break;
+                };
+                let opened = page.opened().await?;
+                sent += 1;
                 let mut piece = opened.entries;
                 failed.extend(opened.failed);
                 if !piece.is_empty() && !std::mem::take(&mut first) {

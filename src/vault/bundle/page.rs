@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::crypto::Kek;
@@ -24,8 +25,16 @@ pub(super) struct Opened {
     pub failed: Vec<CredentialId>,
 }
 
-/// A page of fewer values is opened where it is: handing it over would cost more.
-const WORTH_SHARING: usize = 32;
+/// A page that another thread opens.
+pub(super) struct OpeningPage(JoinHandle<Result<Opened, VaultError>>);
+
+impl OpeningPage {
+    /// The page, as soon as it is open.
+    pub(super) async fn opened(self) -> Result<Opened, VaultError> {
+        let lost = |_| VaultError::Internal("a page was not opened");
+        self.0.await.map_err(lost)?
+    }
+}
 
 type Keks = HashMap<(KekId, RoleId), Result<Arc<Kek>, VaultError>>;
 
@@ -41,14 +50,15 @@ struct Opener {
 type Task = (CredentialId, RoleId, Option<Arc<SealedCredential>>);
 
 impl Vault {
-    /// Opens the values of a page, half of them on another thread, if one is free. If something
-    /// changed since the policy generation `decided_at`, what is missing may have been taken away.
+    /// Opens the values of a page on another thread, so that one page is opened while another is sent.
+    /// If something changed since the policy generation `decided_at`, what is missing may have been
+    /// taken away.
     pub(super) async fn open_page(
         self: &Arc<Self>,
         caller: &Caller,
         page: &[(BundleEntry, RoleId)],
         decided_at: i64,
-    ) -> Result<Opened, VaultError> {
+    ) -> Result<OpeningPage, VaultError> {
         let Principal::Workload { roles, .. } = &caller.principal else {
             return Err(VaultError::NotFound);
         };
@@ -58,37 +68,21 @@ impl Vault {
         {
             return Err(VaultError::Unauthenticated);
         }
-        let mut tasks = self.sealed_page(caller, page).await?;
+        let tasks = self.sealed_page(caller, page).await?;
         // Looked at after reading, so that what was taken away in between is noticed.
         let moved = self.memory.generation() != decided_at;
         if moved && tasks.iter().any(|(_, _, sealed)| sealed.is_none()) {
             // Access may have been taken away, or the version replaced: start again.
             return Err(VaultError::Unavailable("changed while it was released"));
         }
-        let opener = Arc::new(Opener {
+        let opener = Opener {
             vault: Arc::clone(self),
             roles: Arc::clone(roles),
             environment: caller.environment_name()?.to_owned(),
             keks: self.keks_of(&tasks).await,
-        });
-        if tasks.len() < WORTH_SHARING {
-            return opener.open(&tasks);
-        }
-        let rest = tasks.split_off(tasks.len() / 2);
-        let spawn = |tasks: Vec<Task>| {
-            let opener = Arc::clone(&opener);
-            tokio::spawn(async move { opener.open(&tasks) }.in_current_span())
         };
-        let (rest, first) = (spawn(rest), spawn(tasks));
-        let lost = |_| VaultError::Internal("a page was not opened");
-        let mut opened = first.await.map_err(lost)??;
-        let rest = rest.await.map_err(lost)??;
-        if !opened.entries.is_empty() && !rest.entries.is_empty() {
-            opened.entries.push(b',');
-        }
-        opened.entries.extend_from_slice(&rest.entries);
-        opened.failed.extend(rest.failed);
-        Ok(opened)
+        let opening = async move { opener.open(&tasks) }.in_current_span();
+        Ok(OpeningPage(tokio::spawn(opening)))
     }
 
     /// The sealed values of a page, as the caller may see them now. Only the versions that were
