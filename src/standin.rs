@@ -2,7 +2,8 @@
 //! Services, Microsoft Graph and Google's token, People and Calendar interfaces do, as far as
 //! verification asks them.
 //!
-//! For `dev` and for tests, where the real ones are never called. Each answer follows from what is
+//! Tests start it, because the real ones are never called from there; no command does. Of `dev` only the
+//! demonstration credential comes from here ([`demonstration`]). Each answer follows from what is
 //! registered in its [`World`], or is the [`Forced`] one. It holds made-up values only, so that nothing
 //! in it is kept like a secret.
 
@@ -219,7 +220,6 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/EWS/Exchange.asmx", post(exchange::serve))
         .route("/v1.0/users/{user}/contacts", get(graph::contacts))
         .route("/v1.0/users/{user}/calendar/events", get(graph::events))
-        .route("/v1.0/users/{user}/mailFolders/inbox", get(graph::inbox))
         .route("/v1.0/users/{user}/sendMail", post(graph::send))
         .route("/v1.0/applications", get(graph::applications))
         .route("/token", post(google::token))

@@ -39,19 +39,6 @@ pub(super) async fn events(
     )
 }
 
-pub(super) async fn inbox(
-    State(shared): State<Arc<Shared>>,
-    Path(user): Path<String>,
-    headers: HeaderMap,
-) -> Response<Body> {
-    list(
-        &shared,
-        &user,
-        &headers,
-        &["Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWrite"],
-    )
-}
-
 fn list(shared: &Shared, user: &str, headers: &HeaderMap, roles: &[&str]) -> Response<Body> {
     let mut world = shared.world();
     match enter(shared, &mut world, headers, user, roles) {
