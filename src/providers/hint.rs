@@ -77,7 +77,8 @@ words! {
         Unknown = "unknown",
         /// The date that the provider gives is not the one that was declared.
         ExpiryDiffers = "expiry-differs",
-        /// The provider does not let us read when the credential ends.
+        /// When the credential ends cannot be read at the provider: nobody consented to it, or nothing
+        /// is listed there that looks like it.
         ExpiryNotReadable = "expiry-not-readable",
         /// The key file is not one of a service account, or incomplete.
         KeyFileUnusable = "key-file-unusable",
@@ -207,7 +208,7 @@ impl Hint {
     pub const fn is_for_client(self) -> bool {
         !matches!(
             self,
-            Self::EwsBlocked | Self::PolicyBlocked | Self::ExpiryDiffers
+            Self::EwsBlocked | Self::PolicyBlocked | Self::NoTestMailbox | Self::ExpiryDiffers
         ) && !matches!(self.step(), Step::Nothing)
     }
 }

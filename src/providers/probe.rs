@@ -134,12 +134,28 @@ pub(super) enum Reading<T> {
     Sporadic(Cause),
     /// Come back later: after so many seconds, or nobody knows.
     Later(Cause, Option<u64>),
+    /// Neither yes nor no, and to ask once more would not help or do harm, unless time mends it.
+    Unclear(Cause, Option<u64>),
 }
 
 impl<T> Reading<T> {
     /// The same for no answer at all.
     pub(super) fn unanswered(error: Unanswered) -> Self {
         Self::Later(Cause::of(error.hint()), None)
+    }
+
+    /// The same of a call that must not be made twice: only where it is certain that nothing was done,
+    /// it may be asked again. A provider that asks for time has done nothing; one that broke off, or
+    /// says that it is out of order, may have.
+    pub(super) fn once(self) -> Self {
+        match self {
+            Self::Later(cause, after)
+                if matches!(cause.hint, Hint::ProviderUnavailable | Hint::TlsFailed) =>
+            {
+                Self::Unclear(cause, after)
+            }
+            reading => reading,
+        }
     }
 
     /// An answer that is the provider's trouble whatever it says: 429, 5xx. `None` for others.
@@ -238,17 +254,10 @@ impl<'a> Run<'a> {
                 Some(Ok(value))
             }
             Reading::Refused(cause) => {
-                let until = self.policy.settles_at.filter(|at| *at > self.now());
-                let Some(until) = until.filter(|_| cause.hint.may_settle()) else {
-                    return Some(Err(self.refused(attempts, cause)));
-                };
-                if self.wait(attempts, None).await {
+                if self.settling(cause.hint).is_some() && self.wait(attempts, None).await {
                     return None;
                 }
-                let rest = until.micros().saturating_sub(self.now().micros());
-                let rest = Duration::from_micros(u64::try_from(rest).unwrap_or(0));
-                let after = rest.max(Duration::from_secs(10));
-                Some(Err(self.undecided(attempts, cause, after)))
+                Some(Err(self.refused(attempts, cause)))
             }
             Reading::Sporadic(cause) => {
                 if attempts.count == 1 && self.wait(attempts, None).await {
@@ -263,7 +272,25 @@ impl<'a> Run<'a> {
                 let after = seconds.map_or(TRY_AGAIN, Duration::from_secs);
                 Some(Err(self.undecided(attempts, cause, after)))
             }
+            Reading::Unclear(cause, seconds) => {
+                let settling = self.settling(cause.hint);
+                if settling.is_some() && self.wait(attempts, None).await {
+                    return None;
+                }
+                let asked = seconds.map(Duration::from_secs);
+                let after = settling.or(asked).unwrap_or(TRY_AGAIN);
+                Some(Err(self.undecided(attempts, cause, after)))
+            }
         }
+    }
+
+    /// For how long yet this may be for the reason alone that something is new, 10 s at least, so that
+    /// nobody comes back at once. `None`: it is not, or not any more.
+    fn settling(&self, hint: Hint) -> Option<Duration> {
+        let until = self.policy.settles_at.filter(|_| hint.may_settle())?;
+        let rest = until.micros().saturating_sub(self.now().micros());
+        let rest = u64::try_from(rest).ok().filter(|rest| *rest > 0)?;
+        Some(Duration::from_micros(rest).max(Duration::from_secs(10)))
     }
 
     /// Reports a stage that was not looked at.
@@ -288,8 +315,18 @@ impl<'a> Run<'a> {
         self.tell(&attempts, outcome, hint.map(Cause::of));
     }
 
-    /// Reports a refusal of a stage, and what it comes to.
+    /// Reports a stage whose answer is of no use, which is nobody's fault.
+    pub(super) fn pass_over(&mut self, attempts: &mut Attempts, cause: Cause) {
+        attempts.count += 1;
+        self.tell(attempts, StageOutcome::Skipped, Some(cause));
+    }
+
+    /// Reports a refusal of a stage, and what it comes to: as long as it may come right by itself,
+    /// nobody has failed.
     pub(super) fn refused(&mut self, attempts: &Attempts, cause: Cause) -> Halt {
+        if let Some(rest) = self.settling(cause.hint) {
+            return self.undecided(attempts, cause, rest);
+        }
         if !cause.hint.is_for_client() {
             return self.undecided(attempts, cause, TRY_AGAIN_MUCH_LATER);
         }

@@ -2,9 +2,12 @@
 
 mod entra;
 mod ews;
+mod expiry;
 mod google;
 mod graph;
 mod patience;
+mod sending;
+mod surfaces;
 
 use std::sync::{Arc, LazyLock};
 
@@ -177,11 +180,23 @@ fn undecided_hint(outcome: Outcome) -> Option<Hint> {
     }
 }
 
-/// A row of a table: what is refused counts against the client exactly when its hint may.
-fn expected(hint: Hint, outcome: Outcome) -> bool {
-    match hint.is_for_client() {
-        true => outcome == Outcome::Failed(hint),
-        false => undecided_hint(outcome) == Some(hint),
+/// What came of it, without the time to come back: what the tables' rows say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Verified,
+    Failed(Hint),
+    Undecided(Hint),
+    ByOperator,
+}
+
+use End::{Failed, Undecided};
+
+fn end(outcome: Outcome) -> End {
+    match outcome {
+        Outcome::Verified => End::Verified,
+        Outcome::Failed(hint) => Failed(hint),
+        Outcome::Undecided { hint, .. } => Undecided(hint),
+        Outcome::ByOperator => End::ByOperator,
     }
 }
 

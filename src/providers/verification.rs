@@ -89,7 +89,8 @@ pub struct Correlation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ProviderCode {
-    /// The number behind `AADSTS`. Microsoft changes them; they choose words, never an outcome.
+    /// The number behind `AADSTS`. Microsoft changes them; they choose words, and never count against
+    /// the client.
     Aadsts(u32),
     /// A word such as `invalid_grant` or `ErrorAccessDenied`: 1 to 64 letters, underscores and dots.
     /// No digits, so that no secret that somebody echoes passes for one.

@@ -146,7 +146,7 @@ pub const fn hint(hint: Hint) -> &'static str {
              provider's."
         }
         Hint::ExpiryNotReadable => {
-            "We may not read the end date from the provider, so we use the one that was entered."
+            "We cannot read the end date from the provider, so we use the one that was entered."
         }
         Hint::KeyFileUnusable => {
             "This is not a complete key file of a service account. Download the JSON file again from \
@@ -238,6 +238,7 @@ mod tests {
         for hint in [
             Hint::EwsBlocked,
             Hint::PolicyBlocked,
+            Hint::NoTestMailbox,
             Hint::Throttled,
             Hint::Unreachable,
             Hint::OurRequest,

@@ -99,7 +99,9 @@ async fn each(account: &Account, around: Asking<'_>, sending: bool) -> Reading<V
             Reading::Good(token) | Reading::Remarked(token, _) => Ok(token),
             Reading::Refused(cause) if is_about_scope(cause.hint) => Err(cause),
             Reading::Refused(cause) | Reading::Sporadic(cause) => return Reading::Refused(cause),
-            Reading::Later(cause, after) => return Reading::Later(cause, after),
+            Reading::Later(cause, after) | Reading::Unclear(cause, after) => {
+                return Reading::Later(cause, after);
+            }
         };
         scopes.push(Scoped {
             stage,

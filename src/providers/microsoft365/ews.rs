@@ -71,6 +71,12 @@ fn read(reply: &Reply, now: Timestamp) -> Reading<()> {
         correlation: reply.correlation(),
     };
     let status = ProviderCode::Status(reply.status);
+    // Faults of SOAP come with 500, and say more than it.
+    if reply.status != 500
+        && let Some(trouble) = Reading::trouble(reply, now)
+    {
+        return trouble;
+    }
     match reply.status {
         401 | 403 => {
             // The number of the diagnosis, not its text.
@@ -85,10 +91,7 @@ fn read(reply: &Reply, now: Timestamp) -> Reading<()> {
             };
             Reading::Refused(cause(hint, status))
         }
-        429 | 503 => Reading::trouble(reply, now).unwrap_or_else(|| {
-            Reading::Later(cause(Hint::ProviderUnavailable, status.clone()), None)
-        }),
-        200 | 500.. => {
+        200 | 500 => {
             let Some(said) = soap::read(reply.body()) else {
                 return Reading::Later(cause(Hint::ProviderUnavailable, status), None);
             };

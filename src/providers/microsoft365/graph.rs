@@ -81,13 +81,14 @@ struct Applications {
 }
 
 /// When the secret ends: the earliest end to come among those that begin with the same three
-/// characters, for nobody can tell them apart. `None`: none of them fits.
+/// characters, for nobody can tell them apart. Refused with [`Hint::ExpiryNotReadable`] if none of them
+/// fits, or reading them was not consented to, which nobody is asked for.
 pub(super) async fn secret_end(
     around: Asking<'_>,
     token: &Secret,
     client_id: &str,
     secret: &Secret,
-) -> Reading<Option<Timestamp>> {
+) -> Reading<Timestamp> {
     let hosts = around.outbound.hosts();
     let mut url = hosts.url(Endpoint::Graph, &["v1.0", "applications"]);
     // The id is a GUID, so it cannot leave the quotes.
@@ -98,16 +99,32 @@ pub(super) async fn secret_end(
         Ok(reply) => reply,
         Err(reading) => return reading,
     };
-    match reply.status {
-        200 => {
-            let found: Option<Applications> = serde_json::from_slice(reply.body()).ok();
-            let secrets = found
-                .iter()
-                .flat_map(|it| &it.value)
-                .flat_map(|it| &it.secrets);
-            Reading::Good(earliest(secrets, secret, around.now()))
-        }
-        _ => refusal(&reply, around.now()),
+    let cause = |hint| Cause {
+        hint,
+        code: Some(ProviderCode::Status(reply.status)),
+        correlation: reply.correlation(),
+    };
+    if reply.status != 200 {
+        return match refusal(&reply, around.now()) {
+            Reading::Refused(cause) => Reading::Refused(Cause {
+                hint: match cause.hint {
+                    Hint::PermissionMissing => Hint::ExpiryNotReadable,
+                    // What is said of mailboxes says nothing here.
+                    hint if hint.is_for_client() => Hint::Unknown,
+                    hint => hint,
+                },
+                ..cause
+            }),
+            reading => reading,
+        };
+    }
+    let Ok(found) = serde_json::from_slice::<Applications>(reply.body()) else {
+        return Reading::Later(cause(Hint::ProviderUnavailable), None);
+    };
+    let secrets = found.value.iter().flat_map(|it| &it.secrets);
+    match earliest(secrets, secret, around.now()) {
+        Some(end) => Reading::Good(end),
+        None => Reading::Refused(cause(Hint::ExpiryNotReadable)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What it means that Microsoft Entra ID refuses.
 //!
-//! The status of HTTP and the word `error` (RFC 6749 section 5.2) decide. The number behind `AADSTS`
-//! chooses what is said; Microsoft asks that no code depend on it ("Microsoft Entra authentication and
-//! authorization error codes"). It is allowed one more thing: to take the blame away from the client.
+//! The status of HTTP and the word `error` (RFC 6749 section 5.2) decide whether it counts against the
+//! client. Microsoft asks that no code depend on the number behind `AADSTS` ("Microsoft Entra
+//! authentication and authorization error codes"): it chooses what is said, and it may take the blame
+//! away from the client, but never add it.
 
 use serde::Deserialize;
 
@@ -92,15 +93,7 @@ pub(super) fn read<T>(reply: &Reply, asked: Asked, now: Timestamp) -> Reading<T>
         let row = NUMBERS.iter().find(|(known, _)| *known == number);
         row.map(|(_, hint)| *hint)
     });
-    let hint = match (by_word(&refusal.error, asked), numbered) {
-        // What the word says is trouble stays trouble.
-        (hint @ (Hint::ProviderUnavailable | Hint::Unknown), None) => hint,
-        (Hint::ProviderUnavailable, Some(hint)) if hint.is_for_client() => {
-            Hint::ProviderUnavailable
-        }
-        (_, Some(hint)) => hint,
-        (hint, None) => hint,
-    };
+    let hint = by_both(by_word(&refusal.error, asked), numbered);
     let code = match number {
         Some(number) => Some(ProviderCode::Aadsts(number)),
         None => ProviderCode::word(&refusal.error).or(Some(ProviderCode::Status(reply.status))),
@@ -118,13 +111,28 @@ pub(super) fn read<T>(reply: &Reply, asked: Asked, now: Timestamp) -> Reading<T>
     }
 }
 
-/// What the word alone says, when no number is known.
+/// What word and number say together.
+fn by_both(word: Hint, number: Option<Hint>) -> Hint {
+    let Some(number) = number else { return word };
+    match word {
+        // The client is to blame: for what, and whether after all not, is for the number to say.
+        word if word.is_for_client() => number,
+        // Nobody knows who is, or it is us: the number may say more, but not that it is the client.
+        Hint::Unknown | Hint::OurRequest if !number.is_for_client() => number,
+        // Trouble stays trouble, and a policy a policy.
+        Hint::ProviderUnavailable if number == Hint::Throttled => number,
+        word => word,
+    }
+}
+
+/// What the word alone says.
 fn by_word(error: &str, asked: Asked) -> Hint {
     match (error, asked) {
         ("invalid_request" | "invalid_tenant", Asked::Tenant) => Hint::UnknownTenant,
         ("invalid_client", Asked::ByCertificate) => Hint::CertificateRejected,
         ("invalid_client", _) => Hint::WrongSecret,
-        ("unauthorized_client", _) => Hint::ApplicationRefused,
+        // There is no grant but the application's own, so it is the application that is refused.
+        ("unauthorized_client" | "invalid_grant", _) => Hint::ApplicationRefused,
         ("invalid_tenant", _) => Hint::UnknownTenant,
         ("invalid_resource", _) => Hint::ServiceMissing,
         ("access_denied" | "interaction_required", _) => Hint::PolicyBlocked,

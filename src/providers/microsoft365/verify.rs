@@ -16,6 +16,10 @@ use crate::secret::Secret;
 /// How far the provider's date may lie from the declared one, in seconds: people enter days.
 const SAME_DATE_SECS: i64 = 86_400;
 
+/// After how long it is worth looking again where a test address is missing, in seconds: somebody has to
+/// enter one.
+const WITHOUT_MAILBOX_SECS: u64 = 3600;
+
 /// Which application permissions make a surface work: of each group, one.
 const GRAPH_CONTACTS: &[&str] = &["Contacts.Read", "Contacts.ReadWrite"];
 const GRAPH_CALENDAR: &[&str] = &["Calendars.Read", "Calendars.ReadWrite"];
@@ -24,10 +28,10 @@ const EWS_ALL: &[&str] = &["full_access_as_app"];
 
 /// How an interface came out.
 enum End {
-    /// It works, by this token.
-    Works(Secret),
-    /// It does not, which says nothing about the other one.
-    Broken(Halt),
+    /// A token was given for it, and with it this came of the rest.
+    Entered(Secret, Result<(), Halt>),
+    /// It gives no token, which says nothing about the other one.
+    Closed(Halt),
     /// The sign-in itself does not work, or nobody knows: the other one need not be asked.
     Stop(Halt),
 }
@@ -51,34 +55,30 @@ pub(in crate::providers) async fn verify(fields: &Fields, run: &mut Run<'_>) -> 
     ];
     let wanted = wants.into_iter().filter(|(_, want)| *want != Want::Skipped);
     let mut graph_token = None;
-    let mut stopped = None;
-    for (surface, _) in wanted.clone() {
-        if stopped.is_some() {
+    let mut stopped = false;
+    for (surface, _) in wanted {
+        if stopped {
             run.skip(Stage::Token, Some(surface), None);
             continue;
         }
-        let outcome = match through(surface, &app, run).await {
-            End::Works(token) => {
+        let result = match through(surface, &app, run).await {
+            End::Entered(token, result) => {
                 if surface == Surface::Graph {
                     graph_token = Some(token);
                 }
-                Outcome::Verified
+                result
             }
-            End::Broken(Halt(outcome)) => outcome,
-            End::Stop(Halt(outcome)) => {
-                stopped = Some(outcome);
-                outcome
+            End::Closed(halt) => Err(halt),
+            End::Stop(halt) => {
+                stopped = true;
+                Err(halt)
             }
         };
+        let outcome = result.map_or_else(|Halt(outcome)| outcome, |()| Outcome::Verified);
         verdict.surfaces.push(SurfaceOutcome { surface, outcome });
     }
-    verdict.outcome = match stopped {
-        Some(outcome) => outcome,
-        None => overall(&verdict.surfaces, &wants),
-    };
-    if stopped.is_none() {
-        verdict.expires_at = find_expiry(&app, graph_token.as_ref(), run).await;
-    }
+    verdict.outcome = overall(&verdict.surfaces, &wants);
+    verdict.expires_at = find_expiry(&app, graph_token.as_ref(), run).await;
     verdict
 }
 
@@ -148,17 +148,13 @@ async fn through(surface: Surface, app: &App<'_>, run: &mut Run<'_>) -> End {
     };
     let mut token = match obtain(surface, resource, app, run).await {
         Ok(token) => token,
-        // Only these are about the resource; everything else is about the application.
-        Err(
-            halt @ Halt(Outcome::Failed(
-                Hint::ServiceMissing | Hint::PermissionMissing | Hint::ConsentMissing,
-            )),
-        ) => return End::Broken(halt),
+        Err(halt) if is_about_resource(halt) => return End::Closed(halt),
         Err(halt) => return End::Stop(halt),
     };
     let mailbox = app.test_mailbox.clone();
     let Some(mailbox) = mailbox.or_else(|| run.policy.test_mailbox.clone()) else {
-        return without_mailbox(surface, resource, app, token, run).await;
+        let result = without_mailbox(surface, resource, app, &mut token, run).await;
+        return End::Entered(token, result);
     };
     let suspected = suspect(surface, &token, run);
     let remark = |missing: Option<Hint>| match missing {
@@ -185,10 +181,18 @@ async fn through(surface: Surface, app: &App<'_>, run: &mut Run<'_>) -> End {
         let probed = probe(stage, surface, resource, app, &mailbox, &mut token, run).await;
         first = first.or(probed.err());
     }
-    match first {
-        None => End::Works(token),
-        Some(halt) => End::Broken(halt),
-    }
+    End::Entered(token, first.map_or(Ok(()), Err))
+}
+
+/// Whether it is the resource that there is no token for: everything else is about the application.
+const fn is_about_resource(Halt(outcome): Halt) -> bool {
+    let (Outcome::Failed(hint) | Outcome::Undecided { hint, .. }) = outcome else {
+        return false;
+    };
+    matches!(
+        hint,
+        Hint::ServiceMissing | Hint::PermissionMissing | Hint::ConsentMissing
+    )
 }
 
 async fn obtain(
@@ -218,36 +222,39 @@ fn suspect(surface: Surface, token: &Secret, run: &Run<'_>) -> Option<Option<Hin
     })
 }
 
-/// Without a test address the token's own words are all that there is.
+/// Without a test address the token's own words are all that there is. What it does not say may be
+/// granted in Exchange itself, where only a probe of a mailbox would show it: so nothing fails here.
 async fn without_mailbox(
     surface: Surface,
     resource: Endpoint,
     app: &App<'_>,
-    mut token: Secret,
+    token: &mut Secret,
     run: &mut Run<'_>,
-) -> End {
-    let mut attempts = match run.begin(Stage::Permissions, Some(surface)) {
-        Ok(attempts) => attempts,
-        Err(halt) => return End::Broken(halt),
-    };
+) -> Result<(), Halt> {
+    let mut attempts = run.begin(Stage::Permissions, Some(surface))?;
     let granted = loop {
-        let reading = match suspect(surface, &token, run) {
-            Some(Some(hint)) => Reading::Refused(Cause::of(hint)),
+        let reading = match suspect(surface, token, run) {
             Some(None) => Reading::Good(()),
-            None => Reading::Remarked((), Cause::of(Hint::NoTestMailbox)),
+            missing => {
+                let hint = missing.flatten().unwrap_or(Hint::NoTestMailbox);
+                Reading::Unclear(Cause::of(hint), Some(WITHOUT_MAILBOX_SECS))
+            }
         };
         if let Some(done) = run.settle(&mut attempts, reading).await {
             break done;
         }
-        renew(&mut token, resource, app, run.around).await;
+        renew(token, resource, app, run.around).await;
     };
     for stage in [Stage::Contacts, Stage::Calendar, Stage::Sending] {
         run.skip(stage, Some(surface), Some(Hint::NoTestMailbox));
     }
-    match granted {
-        Ok(()) => End::Works(token),
-        Err(halt) => End::Broken(halt),
-    }
+    granted.map_err(|Halt(outcome)| match outcome {
+        Outcome::Undecided { retry_after, .. } => Halt(Outcome::Undecided {
+            hint: Hint::NoTestMailbox,
+            retry_after,
+        }),
+        outcome => Halt(outcome),
+    })
 }
 
 async fn probe(
@@ -283,6 +290,9 @@ async fn probe(
                 ews::send(run.around, token, mailbox, subject, text).await
             }
         };
+        if stage == Stage::Sending {
+            reading = reading.once();
+        }
         if let Reading::Refused(cause) = &mut reading
             && cause.hint == Hint::PermissionMissing
             && suspect(surface, token, run) == Some(Some(Hint::ConsentMissing))
@@ -306,36 +316,47 @@ async fn renew(token: &mut Secret, resource: Endpoint, app: &App<'_>, around: As
     }
 }
 
-/// When the credential really ends. Never fails a verification.
+/// When the credential really ends. Never fails a verification, and says why it is not known.
 async fn find_expiry(
     app: &App<'_>,
     graph_token: Option<&Secret>,
     run: &mut Run<'_>,
 ) -> Option<Timestamp> {
-    let mut attempts = run.begin(Stage::Expiry, None).ok()?;
-    let end = match (&app.proof, graph_token) {
-        (Proof::Certificate(certificate), _) => Some(certificate.not_after),
-        (Proof::Secret(secret), Some(token)) => {
-            match graph::secret_end(run.around, token, app.client_id, secret).await {
-                Reading::Good(end) => end,
-                _ => None,
-            }
-        }
-        (Proof::Secret(_), None) => None,
+    let declared = run.policy.declared_expiry;
+    let remark = |end: Timestamp| {
+        let differs = declared.is_some_and(|it| (end.secs() - it.secs()).abs() > SAME_DATE_SECS);
+        differs.then_some(Hint::ExpiryDiffers)
     };
-    let Some(end) = end else {
-        run.skip(Stage::Expiry, None, Some(Hint::ExpiryNotReadable));
+    let secret = match &app.proof {
+        Proof::Secret(secret) => secret,
+        // It stands there, so that nobody need be asked.
+        Proof::Certificate(certificate) => {
+            let end = certificate.not_after;
+            run.note(Stage::Expiry, None, StageOutcome::Passed, remark(end));
+            return Some(end);
+        }
+    };
+    let Some(token) = graph_token else {
+        run.skip(Stage::Expiry, None, None);
         return None;
     };
-    let differs = run
-        .policy
-        .declared_expiry
-        .is_some_and(|declared| (end.secs() - declared.secs()).abs() > SAME_DATE_SECS);
-    let reading = match differs {
-        true => Reading::Remarked(end, Cause::of(Hint::ExpiryDiffers)),
-        false => Reading::Good(end),
-    };
-    run.settle(&mut attempts, reading).await?.ok()
+    let mut attempts = run.begin(Stage::Expiry, None).ok()?;
+    loop {
+        let reading = match graph::secret_end(run.around, token, app.client_id, secret).await {
+            Reading::Refused(cause) if cause.hint == Hint::ExpiryNotReadable => {
+                run.pass_over(&mut attempts, cause);
+                return None;
+            }
+            Reading::Good(end) => match remark(end) {
+                Some(hint) => Reading::Remarked(end, Cause::of(hint)),
+                None => Reading::Good(end),
+            },
+            reading => reading,
+        };
+        if let Some(done) = run.settle(&mut attempts, reading).await {
+            return done.ok();
+        }
+    }
 }
 
 #[cfg(test)]

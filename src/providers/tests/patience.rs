@@ -182,7 +182,7 @@ async fn many_at_once_wait_for_each_other_and_all_come_through() {
                     random: bench.random.as_ref(),
                 };
                 let policy = ProbePolicy {
-                    total: Duration::from_secs(600),
+                    total: Duration::from_secs(3000),
                     ..ProbePolicy::default()
                 };
                 let mut report = |_| {
@@ -205,7 +205,8 @@ async fn many_at_once_wait_for_each_other_and_all_come_through() {
     }
     let most = most.load(std::sync::atomic::Ordering::Relaxed);
     println!("{verified} of {MANY} at once verified, at most {most} calls under way");
-    assert!(verified > 0 && most > 1 && most <= 64, "{verified} {most}");
+    assert!(verified >= MANY * 9 / 10, "{verified}");
+    assert!((32..=64).contains(&most), "{most}");
     assert_eq!(bench.outbound.under_way(), 0);
 }
 
