@@ -37,7 +37,7 @@ mod tx;
 mod versions;
 mod wraps;
 
-pub use assertions::{FORGOTTEN_AT_ONCE, SpentAssertion};
+pub use assertions::SpentAssertion;
 pub use audit_log::{AuditFilter, AuditLogRow, AuditRow, CheckpointRow, LeaseLost, NewAuditRow};
 pub use audit_tiles::TileRow;
 pub use authorities::{AuthorityOrigin, AuthorityRow};

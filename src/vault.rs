@@ -19,6 +19,7 @@ mod enrolment;
 mod erase;
 mod error;
 mod form;
+mod holder;
 mod holds;
 mod initialise;
 mod inspect;
@@ -292,9 +293,16 @@ impl Vault {
 
     /// Runs a change that nobody asked for over the API: the service itself, or whoever can open the
     /// root key.
-    async fn change_by_itself(&self, run: recorder::AnyChange) -> Result<(), VaultError> {
+    async fn change_by_itself<T, F>(&self, change: F) -> Result<T, VaultError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<Changed<T>, VaultError>>
+            + Send
+            + 'static,
+    {
+        let (run, left) = leaving(change);
         match self.recorder.change(run, None).await {
-            ChangeReply::Done => Ok(()),
+            ChangeReply::Done => left.take(),
             ChangeReply::Refused(error) => Err(error),
             ChangeReply::Moved(_) => Err(VaultError::Unavailable("the policy keeps changing")),
             ChangeReply::Unavailable(what) => Err(VaultError::Unavailable(what)),
@@ -325,23 +333,7 @@ impl Vault {
             + Send
             + 'static,
     {
-        let value = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&value);
-        let mut run: recorder::AnyChange = Box::new(move |tx| {
-            Box::pin(async move {
-                let Changed {
-                    value,
-                    records,
-                    subjects,
-                } = change(tx).await?;
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-                Ok(Changed {
-                    value: (),
-                    records,
-                    subjects,
-                })
-            })
-        });
+        let (mut run, left) = leaving(change);
         let mut caller = caller.clone();
         for _ in 0..MOST_TRIES {
             let author = Author {
@@ -351,12 +343,7 @@ impl Vault {
                 generation: caller.generation,
             };
             match self.recorder.change(run, Some(author)).await {
-                ChangeReply::Done => {
-                    let mut value = value.lock().unwrap_or_else(PoisonError::into_inner);
-                    return value
-                        .take()
-                        .ok_or(VaultError::Internal("a change left no result"));
-                }
+                ChangeReply::Done => return left.take(),
                 ChangeReply::Refused(error) => return Err(error),
                 ChangeReply::Unavailable(what) => return Err(VaultError::Unavailable(what)),
                 ChangeReply::Moved(back) => {
@@ -368,6 +355,44 @@ impl Vault {
         }
         Err(VaultError::Unavailable("the policy keeps changing"))
     }
+}
+
+/// Where a change, which the writer runs, leaves its result.
+struct Left<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Left<T> {
+    fn take(&self) -> Result<T, VaultError> {
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        value
+            .take()
+            .ok_or(VaultError::Internal("a change left no result"))
+    }
+}
+
+/// A change as the writer runs it, and where it leaves its result.
+fn leaving<T, F>(change: F) -> (recorder::AnyChange, Left<T>)
+where
+    T: Send + 'static,
+    F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<Changed<T>, VaultError>> + Send + 'static,
+{
+    let left = Left(Arc::new(Mutex::new(None)));
+    let slot = Arc::clone(&left.0);
+    let run: recorder::AnyChange = Box::new(move |tx| {
+        Box::pin(async move {
+            let Changed {
+                value,
+                records,
+                subjects,
+            } = change(tx).await?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Ok(Changed {
+                value: (),
+                records,
+                subjects,
+            })
+        })
+    });
+    (run, left)
 }
 
 impl Caller {

@@ -293,6 +293,11 @@ impl Issuer {
         &self.certificate
     }
 
+    /// The trust domain that it vouches for.
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
     /// The last second at which the authority's certificate is valid.
     pub const fn not_after(&self) -> Timestamp {
         self.not_after

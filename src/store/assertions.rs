@@ -13,9 +13,6 @@ pub struct SpentAssertion {
     pub forget_at: Timestamp,
 }
 
-/// How many assertions are forgotten in one transaction at the most.
-pub const FORGOTTEN_AT_ONCE: u64 = 10_000;
-
 impl Tx {
     /// Spends assertions. Returns for each, in the order given, whether it was fresh. They are
     /// inserted in the order of their hashes, so that two nodes cannot wait for each other.
@@ -43,15 +40,17 @@ impl Tx {
         Ok(fresh)
     }
 
-    /// Forgets at most 10,000 assertions that could not be accepted again anyway.
+    /// Forgets at most 10,000 assertions that could not be accepted again anyway; whether there may
+    /// be more of them.
     ///
     /// # Errors
     /// The database is not available.
-    pub async fn forget_assertions(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn forget_assertions(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM spent_assertions WHERE jti IN
             (SELECT jti FROM spent_assertions WHERE expires_at < $1 LIMIT 10000)";
-        Ok(on!(self, conn => {
+        let rows = on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(now).execute(conn).await?.rows_affected()
-        }))
+        });
+        Ok(rows == 10_000)
     }
 }

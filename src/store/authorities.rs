@@ -146,6 +146,20 @@ impl Tx {
         Ok(row.and_then(|row| self.stored(row)))
     }
 
+    /// Every authority that was not removed, in the order of their ids.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn trusted_authorities(&mut self) -> Result<Vec<AuthorityRow>, StoreError> {
+        // Removed ones are read as well: one that was altered to look so is an alarm.
+        const SQL: &str = "SELECT * FROM authorities ORDER BY id";
+        let rows: Vec<Stored<AuthorityRow>> =
+            on!(self, conn => sqlx::query_as::<Db, _>(SQL).fetch_all(conn).await?);
+        let mut rows = self.checked_all(rows);
+        rows.retain(|row| row.removed_at.is_none());
+        Ok(rows)
+    }
+
     /// Authorities after the id `after`, in the order of their ids, removed ones included.
     ///
     /// # Errors

@@ -125,16 +125,17 @@ impl Tx {
         Ok(self.checked_all(rows))
     }
 
-    /// Forgets tokens that nobody can use since `end`, a limited number at once. What became of them
-    /// stands in the audit log.
+    /// Forgets at most 1,000 tokens that nobody can use since `end`; whether there may be more of them.
+    /// What became of them stands in the audit log.
     ///
     /// # Errors
     /// The database is not available.
-    pub async fn forget_enrolment_tokens(&mut self, end: Timestamp) -> Result<u64, StoreError> {
+    pub async fn forget_enrolment_tokens(&mut self, end: Timestamp) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM enrolment_tokens WHERE id IN
             (SELECT id FROM enrolment_tokens WHERE expires_at < $1 LIMIT 1000)";
-        Ok(on!(self, conn => {
+        let rows = on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(end).execute(conn).await?.rows_affected()
-        }))
+        });
+        Ok(rows == 1_000)
     }
 }

@@ -239,16 +239,17 @@ impl Tx {
         }))
     }
 
-    /// Forgets certificates that ended before `end`, a limited number at once.
+    /// Forgets at most 1,000 certificates that ended before `end`; whether there may be more of them.
     ///
     /// # Errors
     /// The database is not available.
-    pub async fn forget_issued(&mut self, end: Timestamp) -> Result<u64, StoreError> {
+    pub async fn forget_issued(&mut self, end: Timestamp) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM issued_certificates WHERE (authority_id, serial) IN
             (SELECT authority_id, serial FROM issued_certificates WHERE not_after < $1 LIMIT 1000)";
-        Ok(on!(self, conn => {
+        let rows = on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(end).execute(conn).await?.rows_affected()
-        }))
+        });
+        Ok(rows == 1_000)
     }
 
     /// The newest revocation list of an own authority.

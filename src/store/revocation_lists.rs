@@ -66,21 +66,6 @@ impl Tx {
         Ok(self.checked_all(rows))
     }
 
-    /// How many lists of an authority are stored, whether or not their tags fit: one that was
-    /// altered must not look like one that was never there.
-    ///
-    /// # Errors
-    /// The database is not available.
-    pub async fn count_revocation_lists(
-        &mut self,
-        authority: AuthorityId,
-    ) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM revocation_lists WHERE authority_id = $1";
-        Ok(on!(self, conn => {
-            sqlx::query_scalar::<Db, i64>(SQL).bind(authority).fetch_one(conn).await?
-        }))
-    }
-
     /// Puts a list in the place of the one of the same authority and scope.
     ///
     /// # Errors

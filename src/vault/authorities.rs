@@ -226,11 +226,11 @@ impl Vault {
         };
         self.change(caller, Permission::WritePrincipals, move |tx| {
             Box::pin(async move {
-                let others = tx.authorities("", 1000).await?.items;
+                let others = tx.trusted_authorities().await?;
                 let same_key = |row: &AuthorityRow| {
                     let der = CertificateDer::from(row.certificate.as_slice());
                     let other = CertificateFacts::of_authority_der(&der);
-                    row.removed_at.is_none() && other.is_ok_and(|other| other.spki == facts.spki)
+                    other.is_ok_and(|other| other.spki == facts.spki)
                 };
                 if others.iter().any(same_key) {
                     return Err(VaultError::Conflict(
@@ -270,9 +270,11 @@ impl Vault {
         self.authorise(caller, Permission::ReadMetadata).await?;
         let mut tx = self.db.read().await?;
         let page = tx.authorities(after, limit).await?;
+        let uses = self.uses.newest(&mut tx).await?;
         let mut items = Vec::with_capacity(page.items.len());
         for row in page.items {
-            items.push(self.authority_view(&mut tx, row).await?);
+            let last_used_at = uses.get(&row.id).copied();
+            items.push(authority_view(&mut tx, row, last_used_at).await?);
         }
         Ok(Page {
             items,
@@ -292,17 +294,20 @@ impl Vault {
         self.authorise(caller, Permission::ReadMetadata).await?;
         let mut tx = self.db.read().await?;
         let row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
-        self.authority_view(&mut tx, row).await
+        let last_used_at = self.uses.newest(&mut tx).await?.remove(&id);
+        authority_view(&mut tx, row, last_used_at).await
     }
 
-    async fn authority_view(
+    /// When an authority was last used, before a change of it that answers with that.
+    async fn last_used_at(
         &self,
-        tx: &mut Tx,
-        row: AuthorityRow,
-    ) -> Result<AuthorityView, VaultError> {
-        let lists = tx.revocation_lists_of(row.id).await?;
-        let last_used_at = self.uses.newest(tx).await?.remove(&row.id);
-        AuthorityView::new(row, &lists, last_used_at)
+        caller: &Caller,
+        id: AuthorityId,
+    ) -> Result<Option<Timestamp>, VaultError> {
+        self.authorise_quietly(caller, Permission::WritePrincipals)
+            .await?;
+        let mut tx = self.db.read().await?;
+        Ok(self.uses.newest(&mut tx).await?.remove(&id))
     }
 
     /// Changes the times at which an authority that still has the revision `expected` is accepted,
@@ -318,6 +323,7 @@ impl Vault {
         expected: i64,
         patch: AuthorityPatch,
     ) -> Result<AuthorityView, VaultError> {
+        let last_used_at = self.last_used_at(caller, id).await?;
         let now = self.clock.now();
         let mut record = caller.draft(Kind::AuthorityChanged).about([id.into()]);
         let times = [
@@ -330,33 +336,28 @@ impl Vault {
                 record = record.with(name, Detail::Time(time));
             }
         }
-        let mut view = self
-            .change(caller, Permission::WritePrincipals, move |tx| {
-                Box::pin(async move {
-                    let mut row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
-                    same_revision(row.revision, expected)?;
-                    if row.removed_at.is_some() {
-                        return Err(VaultError::Conflict("this authority was removed"));
-                    }
-                    patch.apply(&mut row)?;
-                    issues_still(tx, &row, now).await?;
-                    row.revision += 1;
-                    if !tx.update_authority(&mut row, expected).await? {
-                        return Err(VaultError::Changed);
-                    }
-                    another_tech_ops_remains(tx, now).await?;
-                    let lists = tx.revocation_lists_of(id).await?;
-                    Ok(Changed {
-                        value: AuthorityView::new(row, &lists, None)?,
-                        records: vec![record],
-                        subjects: vec![EVERYTHING.to_owned()],
-                    })
+        self.change(caller, Permission::WritePrincipals, move |tx| {
+            Box::pin(async move {
+                let mut row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
+                same_revision(row.revision, expected)?;
+                if row.removed_at.is_some() {
+                    return Err(VaultError::Conflict("this authority was removed"));
+                }
+                patch.apply(&mut row)?;
+                issues_still(tx, &row, now).await?;
+                row.revision += 1;
+                if !tx.update_authority(&mut row, expected).await? {
+                    return Err(VaultError::Changed);
+                }
+                another_tech_ops_remains(tx, now).await?;
+                Ok(Changed {
+                    value: authority_view(tx, row, last_used_at).await?,
+                    records: vec![record],
+                    subjects: vec![EVERYTHING.to_owned()],
                 })
             })
-            .await?;
-        let mut tx = self.db.read().await?;
-        view.last_used_at = self.uses.newest(&mut tx).await?.remove(&id);
-        Ok(view)
+        })
+        .await
     }
 
     /// Stops trusting an authority, a foreign one or an own one that was rolled. It takes effect at
@@ -371,6 +372,7 @@ impl Vault {
         id: AuthorityId,
         expected: Option<i64>,
     ) -> Result<AuthorityView, VaultError> {
+        let last_used_at = self.last_used_at(caller, id).await?;
         let now = self.clock.now();
         let record = caller.draft(Kind::AuthorityRemoved).about([id.into()]);
         self.change(caller, Permission::WritePrincipals, move |tx| {
@@ -378,8 +380,8 @@ impl Vault {
                 let mut row = tx.authority(id).await?.ok_or(VaultError::NotFound)?;
                 let revision = row.revision;
                 same_revision(revision, expected.unwrap_or(revision))?;
-                let all = tx.authorities("", 1000).await?.items;
-                if issuing(&all).is_some_and(|issuing| issuing.id == id) {
+                let trusted = tx.trusted_authorities().await?;
+                if issuing(&trusted).is_some_and(|issuing| issuing.id == id) {
                     return Err(VaultError::Conflict(
                         "this is Strongroom's own authority, which issues certificates: roll it \
                          first",
@@ -394,11 +396,10 @@ impl Vault {
                     return Err(VaultError::Changed);
                 }
                 another_tech_ops_remains(tx, now).await?;
-                let subjects = vec![EVERYTHING.to_owned()];
                 Ok(Changed {
-                    value: AuthorityView::new(row, &[], None)?,
+                    value: authority_view(tx, row, last_used_at).await?,
                     records: vec![record],
-                    subjects,
+                    subjects: vec![EVERYTHING.to_owned()],
                 })
             })
         })
@@ -406,10 +407,23 @@ impl Vault {
     }
 }
 
+/// What is shown of an authority, with its lists.
+async fn authority_view(
+    tx: &mut Tx,
+    row: AuthorityRow,
+    last_used_at: Option<Timestamp>,
+) -> Result<AuthorityView, VaultError> {
+    let lists = match row.lists_since {
+        Some(_) => tx.revocation_lists_of(row.id).await?,
+        None => Vec::new(),
+    };
+    AuthorityView::new(row, &lists, last_used_at)
+}
+
 /// Refuses to end the own authority that issues: what it issues has to be accepted.
 async fn issues_still(tx: &mut Tx, row: &AuthorityRow, now: Timestamp) -> Result<(), VaultError> {
-    let all = tx.authorities("", 1000).await?.items;
-    let issues = issuing(&all).is_some_and(|issuing| issuing.id == row.id);
+    let trusted = tx.trusted_authorities().await?;
+    let issues = issuing(&trusted).is_some_and(|issuing| issuing.id == row.id);
     if issues && !row.accepted_at(now) {
         return Err(VaultError::Conflict(
             "this is Strongroom's own authority, which issues certificates: roll it first",

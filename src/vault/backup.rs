@@ -30,7 +30,7 @@ use utoipa::ToSchema;
 use super::Vault;
 use super::caller::Caller;
 use super::error::{FieldError, VaultError};
-use super::recorder::{AnyChange, Changed, Draft};
+use super::recorder::{Changed, Draft};
 use crate::audit::{Detail, Kind, Purpose};
 use crate::crypto::{AgeWriteError, AgeWriter, Recipient};
 use crate::model::{BackupId, KeyId, Permission, PrincipalId, RequestId, Timestamp};
@@ -396,19 +396,20 @@ impl Job {
             .with("sha256", Detail::Digest(sha256))
             .with("manifest", Detail::Digest(manifest))
             .with("size", Detail::Number(size));
-        let run: AnyChange = Box::new(move |tx| {
-            Box::pin(async move {
-                if !tx.finish_backup(&mut row).await? {
-                    return Err(VaultError::Internal("a backup lost its row"));
-                }
-                Ok(Changed {
-                    value: (),
-                    records: vec![record],
-                    subjects: Vec::new(),
+        self.vault
+            .change_by_itself(move |tx| {
+                Box::pin(async move {
+                    if !tx.finish_backup(&mut row).await? {
+                        return Err(VaultError::Internal("a backup lost its row"));
+                    }
+                    Ok(Changed {
+                        value: (),
+                        records: vec![record],
+                        subjects: Vec::new(),
+                    })
                 })
             })
-        });
-        self.vault.change_by_itself(run).await
+            .await
     }
 }
 

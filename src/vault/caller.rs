@@ -109,8 +109,7 @@ impl Vault {
     async fn read_authorities(&self) -> Result<Arc<Authorities>, VaultError> {
         let generation = self.memory.generation();
         let mut tx = self.db.read().await?;
-        let mut rows = tx.authorities("", 1000).await?.items;
-        rows.retain(|row| row.removed_at.is_none());
+        let rows = tx.trusted_authorities().await?;
         let mut lists = Vec::new();
         for row in rows.iter().filter(|row| row.lists_since.is_some()) {
             lists.extend(tx.revocation_lists_of(row.id).await?);
@@ -320,13 +319,5 @@ async fn load_principal(tx: &mut Tx, key: &KeyRow) -> Result<Option<Principal>, 
                 key: key.id,
             }))
         }
-    }
-}
-
-/// The SPIFFE ID that Strongroom's own authority gives a principal.
-pub(super) fn own_spiffe_id(deployment: &str, principal: PrincipalId) -> String {
-    match principal {
-        PrincipalId::Workload(id) => format!("spiffe://{deployment}/workload/{id}"),
-        PrincipalId::Operator(id) => format!("spiffe://{deployment}/operator/{id}"),
     }
 }

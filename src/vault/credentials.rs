@@ -93,6 +93,22 @@ pub struct CredentialQuery {
     pub expires_before: Option<Timestamp>,
 }
 
+impl CredentialQuery {
+    /// Whether roles and versions are as was asked for. The database looks for them without knowing
+    /// which of their rows the service wrote; in what is shown, only those count.
+    fn fits(&self, view: &CredentialView) -> bool {
+        let expires = |before: Timestamp| {
+            let mut versions = view.versions.iter();
+            let active = versions.find(|version| version.state == VersionState::Active);
+            active.is_some_and(|active| active.expires_at.is_some_and(|at| at < before))
+        };
+        self.role
+            .as_ref()
+            .is_none_or(|role| view.roles.contains(role))
+            && self.expires_before.is_none_or(expires)
+    }
+}
+
 /// The client that a request named by id or short name.
 async fn client_named(tx: &mut Tx, text: &str) -> Result<Option<ClientRef>, VaultError> {
     let row = match (text.parse::<ClientId>(), text.parse::<Slug>()) {
@@ -308,7 +324,10 @@ impl Vault {
         let now = self.clock.now();
         let mut items = Vec::with_capacity(page.items.len());
         for row in page.items {
-            items.push(credential_view(&mut tx, row, now).await?);
+            let view = credential_view(&mut tx, row, now).await?;
+            if query.fits(&view) {
+                items.push(view);
+            }
         }
         Ok(Page {
             items,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::caller::Caller;
 use super::error::VaultError;
 use super::memory::EVERYTHING;
-use super::recorder::{AnyChange, Changed, Draft};
+use super::recorder::{Changed, Draft};
 use super::{PrincipalState, Reason, Retire, Vault};
 use crate::audit::{Detail, Kind, Subject};
 use crate::model::{CredentialId, Permission, PrincipalId, RoleId, Timestamp};
@@ -433,7 +433,7 @@ impl Vault {
         records: Vec<Draft>,
     ) -> Result<(), VaultError> {
         let now = self.clock.now();
-        let run: AnyChange = Box::new(move |tx| {
+        self.change_by_itself(move |tx| {
             Box::pin(async move {
                 let state = tx.deployment_state().await?;
                 // Without a state nothing is released anyway.
@@ -451,8 +451,8 @@ impl Vault {
                     subjects: vec![EVERYTHING.to_owned()],
                 })
             })
-        });
-        self.change_by_itself(run).await
+        })
+        .await
     }
 
     async fn end_freeze(

@@ -9,18 +9,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize};
-use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::Vault;
-use super::caller::{Caller, own_spiffe_id};
+use super::caller::Caller;
 use super::error::VaultError;
+use super::holder::{Holder, holder, known_holder};
 use super::issue::IssuedClient;
-use super::principal_keys::{blank_key, key_record, key_taken, principal_exists};
-use super::recorder::{AnyChange, Changed, Draft};
+use super::principal_keys::{blank_key, key_record, key_taken};
+use super::recorder::{Changed, Draft};
 use crate::audit::{Detail, Kind};
 use crate::identity::public_key::PublicKey;
+use crate::identity::spiffe::{SpiffeId, TrustDomain};
 use crate::model::{
     EnrolmentTokenId, KeyForm, KeyId, Permission, PrincipalId, PrincipalKind, RequestId, Timestamp,
 };
@@ -202,22 +203,6 @@ fn token_hash(token: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// The name of a principal who may be given a certificate: there and not disabled.
-async fn enabled_name(tx: &mut Tx, id: PrincipalId) -> Result<Option<String>, VaultError> {
-    Ok(match id {
-        PrincipalId::Workload(id) => tx
-            .workload(id)
-            .await?
-            .filter(|row| row.disabled_at.is_none())
-            .map(|row| row.name.to_string()),
-        PrincipalId::Operator(id) => tx
-            .operator(id)
-            .await?
-            .filter(|row| row.disabled_at.is_none())
-            .map(|row| row.name.to_string()),
-    })
-}
-
 /// The open token with this hash and the name of its holder. For everything else one and the same
 /// answer; why not is for the log, and only who knows the token can cause that line.
 async fn open_token(
@@ -226,11 +211,12 @@ async fn open_token(
     now: Timestamp,
 ) -> Result<(EnrolmentTokenRow, String), VaultError> {
     let row = tx.enrolment_token_by_hash(hash).await?;
-    let row = row.filter(|row| bool::from(row.token_sha256.ct_eq(hash)));
     let row = row.ok_or(VaultError::Unauthenticated)?;
-    let name = enabled_name(tx, row.principal_id).await?;
-    match name {
-        Some(name) if row.is_open(now) => Ok((row, name)),
+    match holder(tx, row.principal_id)
+        .await?
+        .filter(Holder::is_enabled)
+    {
+        Some(holder) if row.is_open(now) => Ok((row, holder.name)),
         _ => {
             tracing::warn!(
                 token = %row.id, principal = %row.principal_id,
@@ -308,8 +294,7 @@ impl Vault {
             .with("expires_at", Detail::Time(expires_at));
         self.change(caller, Permission::WritePrincipals, move |tx| {
             Box::pin(async move {
-                principal_exists(tx, principal).await?;
-                if enabled_name(tx, principal).await?.is_none() {
+                if !known_holder(tx, principal).await?.is_enabled() {
                     return Err(VaultError::Conflict(
                         "the holder is disabled: enable them first",
                     ));
@@ -344,7 +329,7 @@ impl Vault {
     ) -> Result<Vec<EnrolmentTokenView>, VaultError> {
         self.authorise(caller, Permission::ReadMetadata).await?;
         let mut tx = self.db.read().await?;
-        principal_exists(&mut tx, principal).await?;
+        known_holder(&mut tx, principal).await?;
         let rows = tx.enrolment_tokens_of(principal).await?;
         Ok(rows.into_iter().map(EnrolmentTokenView::from).collect())
     }
@@ -422,7 +407,7 @@ impl Vault {
             actor: Some(principal),
             ..Draft::of(kind)
         };
-        let run: AnyChange = Box::new(move |tx| {
+        self.change_by_itself(move |tx| {
             Box::pin(async move {
                 let (mut token, _) = open_token(tx, &hash, now).await?;
                 token.used_at = Some(now);
@@ -451,8 +436,8 @@ impl Vault {
                     subjects,
                 })
             })
-        });
-        self.change_by_itself(run).await?;
+        })
+        .await?;
         Ok(enrolled)
     }
 
@@ -462,9 +447,11 @@ impl Vault {
         csr: &str,
         principal: PrincipalId,
     ) -> Result<PublicKey, VaultError> {
-        let own = own_spiffe_id(&self.deployment, principal)
+        let domain: TrustDomain = self
+            .deployment
             .parse()
-            .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
+            .map_err(|_| VaultError::Internal("the deployment's id is no trust domain"))?;
+        let own = SpiffeId::of_principal(&domain, principal);
         pki::read_own_request(csr, &own)
             .map_err(|error| VaultError::invalid("csr", error.to_string()))
     }
@@ -490,7 +477,7 @@ impl Vault {
             certificate: issued.certificate.pem.clone(),
             chain: issued.chain.clone(),
             ca: self.trust_bundle_pem().await?,
-            spiffe_id: issued.spiffe_id.clone(),
+            spiffe_id: issued.spiffe_id.as_str().to_owned(),
             not_after,
             renew_after: Timestamp::from_secs(now.secs() + life - life / 3),
             audience: self.deployment.clone(),

@@ -7,7 +7,7 @@ use super::issue::{IssuedClient, IssuingAuthority};
 use super::open::{OpenError, RegistryMac};
 use super::operators::name_taken;
 use super::principal_keys::{blank_key, key_record, key_taken};
-use super::recorder::{AnyChange, Changed, Draft};
+use super::recorder::{Changed, Draft};
 use super::{Vault, VaultError};
 use crate::audit::{Detail, Kind};
 use crate::clock::Clock;
@@ -346,11 +346,10 @@ impl Vault {
             id: authority.id,
             accept_until: authority.accept_until,
             issuer: &issuer,
-            deployment: &self.deployment,
         };
         let first = NewTechOps::make(name, &key, &own, now, random)?;
         let done = first.known_by(&issuer);
-        let run: AnyChange = Box::new(move |tx| {
+        self.change_by_itself(move |tx| {
             Box::pin(async move {
                 if !tx.operators("", 1).await?.items.is_empty() {
                     return Err(VaultError::Conflict(
@@ -377,8 +376,8 @@ impl Vault {
                     subjects,
                 })
             })
-        });
-        self.change_by_itself(run).await?;
+        })
+        .await?;
         Ok(done)
     }
 }

@@ -5,8 +5,8 @@
 //! transaction did not commit opens nothing.
 
 use super::Vault;
-use super::caller::own_spiffe_id;
 use super::error::VaultError;
+use super::holder::holder;
 use super::principal_keys::key_taken;
 use crate::identity::public_key::PublicKey;
 use crate::identity::spiffe::SpiffeId;
@@ -28,8 +28,6 @@ pub(super) struct IssuingAuthority<'a> {
     pub accept_until: Option<Timestamp>,
     /// Its certificate and key.
     pub issuer: &'a Issuer,
-    /// The deployment, which is its trust domain.
-    pub deployment: &'a str,
 }
 
 /// A client certificate that was signed, and whose it is.
@@ -37,7 +35,7 @@ pub(super) struct IssuedClient {
     /// The authority that signed it.
     pub authority: AuthorityId,
     /// Whom it names.
-    pub spiffe_id: String,
+    pub spiffe_id: SpiffeId,
     /// The certificate.
     pub certificate: IssuedCertificate,
     /// The authority's certificate in PEM.
@@ -60,10 +58,7 @@ impl IssuingAuthority<'_> {
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<IssuedClient, VaultError> {
-        let spiffe_id = own_spiffe_id(self.deployment, principal);
-        let parsed: SpiffeId = spiffe_id
-            .parse()
-            .map_err(|_| VaultError::Internal("the own SPIFFE ID is malformed"))?;
+        let spiffe_id = SpiffeId::of_principal(self.issuer.trust_domain(), principal);
         // The last second at which a certificate of it is accepted.
         let own_end = self.issuer.not_after();
         let last = self.accept_until.map(|until| until.plus_secs(-1));
@@ -78,7 +73,7 @@ impl IssuingAuthority<'_> {
         let lifetime_secs = lifetime_secs.min(left);
         let certificate = self
             .issuer
-            .issue_client(key, &parsed, lifetime_secs, now, random)
+            .issue_client(key, &spiffe_id, lifetime_secs, now, random)
             .map_err(|_| VaultError::Internal("issuing a certificate failed"))?;
         Ok(IssuedClient {
             authority: self.id,
@@ -104,7 +99,7 @@ impl IssuedClient {
         row.form = KeyForm::IssuedCertificate;
         row.spki_sha256 = Some(self.certificate.spki.0.to_vec());
         row.authority_id = Some(self.authority);
-        row.spiffe_id = Some(self.spiffe_id.clone());
+        row.spiffe_id = Some(self.spiffe_id.as_str().to_owned());
         row.expires_at = Some(self.certificate.not_after);
         let row = tx.insert_key(row).await.map_err(key_taken)?;
         self.record(tx, &row).await?;
@@ -141,10 +136,8 @@ impl IssuedClient {
             ));
         }
         // Whoever is disabled is given certificates on hold.
-        let held = match key.principal_id {
-            PrincipalId::Workload(id) => tx.workload(id).await?.and_then(|row| row.disabled_at),
-            PrincipalId::Operator(id) => tx.operator(id).await?.and_then(|row| row.disabled_at),
-        };
+        let held = holder(tx, key.principal_id).await?;
+        let held = held.and_then(|holder| holder.disabled_at);
         tx.insert_issued(IssuedRow {
             authority_id: self.authority,
             serial: self.certificate.serial.clone(),
@@ -202,7 +195,6 @@ impl Vault {
             id: row.id,
             accept_until: row.accept_until,
             issuer: &issuer,
-            deployment: &self.deployment,
         };
         authority.issue(principal, key, lifetime_secs, now, self.random.as_ref())
     }

@@ -12,7 +12,7 @@ use super::caller::{KeyName, ResolvedKey};
 use super::deployment::State;
 use crate::identity::trust::TrustStore;
 use crate::model::{
-    ClientId, CredentialId, EnvironmentId, KekId, KeyId, OperatorId, RoleId, VersionId, WorkloadId,
+    ClientId, CredentialId, EnvironmentId, KekId, KeyId, PrincipalId, RoleId, VersionId,
 };
 use crate::store::{
     AuthorityRow, BundleEntry, ClientRow, CredentialRow, KekRow, RevocationListRow, VersionRow,
@@ -131,9 +131,7 @@ pub struct Authorities {
 
 /// Whether a subject is a principal or one of their keys.
 fn is_of_principal(subject: &str) -> bool {
-    subject.parse::<KeyId>().is_ok()
-        || subject.parse::<WorkloadId>().is_ok()
-        || subject.parse::<OperatorId>().is_ok()
+    subject.parse::<KeyId>().is_ok() || subject.parse::<PrincipalId>().is_ok()
 }
 
 /// A subject that stands for everything.

@@ -24,7 +24,7 @@ use crate::model::Slug;
 use crate::random::Random;
 use crate::secret::SecretKey;
 use crate::store::tag::Tagger;
-use crate::store::{Database, FORGOTTEN_AT_ONCE, RootKeyRow, ServiceKeyRow, StoreError};
+use crate::store::{Database, RootKeyRow, ServiceKeyRow, StoreError};
 
 /// What it takes to open a deployment.
 pub struct Open {
@@ -340,7 +340,7 @@ impl Vault {
     }
 
     /// What has to be forgotten from time to time.
-    async fn tidy(&self) {
+    pub(super) async fn tidy(&self) {
         let now = self.clock.now();
         self.keyring.forget_idle(now);
         if let Err(error) = self.watch_revocation_lists().await {
@@ -353,14 +353,16 @@ impl Vault {
             // In transactions of its own size, so that releases get in between, until none is left.
             loop {
                 let mut tx = self.db.write().await?;
-                let forgotten = tx.forget_assertions(now).await?;
-                tx.forget_enrolment_tokens(now.plus_secs(-TOKEN_KEPT_SECS))
-                    .await?;
-                tx.forget_issued(now.plus_secs(-ISSUED_KEPT)).await?;
+                let tokens_end = now.plus_secs(-TOKEN_KEPT_SECS);
+                let more = [
+                    tx.forget_assertions(now).await?,
+                    tx.forget_enrolment_tokens(tokens_end).await?,
+                    tx.forget_issued(now.plus_secs(-ISSUED_KEPT)).await?,
+                ];
                 let generation = tx.policy_generation().await?;
                 tx.prune_policy_changes(generation - 10_000).await?;
                 tx.commit().await?;
-                if forgotten < FORGOTTEN_AT_ONCE {
+                if !more.contains(&true) {
                     return Ok::<_, StoreError>(());
                 }
             }
@@ -369,7 +371,7 @@ impl Vault {
             Ok(()) => {}
             Err(StoreError::Disk) => (self.on_fatal)("a write failed on the disk"),
             Err(error) => {
-                tracing::warn!(%error, "old assertions could not be forgotten; it is tried again");
+                tracing::warn!(%error, "what is over could not be forgotten; it is tried again");
             }
         }
     }

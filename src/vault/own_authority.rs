@@ -14,11 +14,9 @@ use crate::model::{AuthorityId, Timestamp};
 use crate::pki::Issuer;
 use crate::store::{AuthorityRow, ServiceKeyRow};
 
-/// The own authority that issues: the newest.
-pub(super) fn issuing(rows: &[AuthorityRow]) -> Option<&AuthorityRow> {
-    let own = rows
-        .iter()
-        .filter(|row| row.is_own() && row.removed_at.is_none());
+/// The own authority that issues, of those that are trusted: the newest.
+pub(super) fn issuing(trusted: &[AuthorityRow]) -> Option<&AuthorityRow> {
+    let own = trusted.iter().filter(|row| row.is_own());
     own.max_by_key(|row| row.key_generation)
 }
 
@@ -38,7 +36,7 @@ impl Vault {
     /// The own authority that issues client certificates, opened.
     pub(super) async fn own_issuer(&self) -> Result<(AuthorityRow, Issuer), VaultError> {
         let mut tx = self.db.read().await?;
-        let rows = tx.authorities("", 1000).await?.items;
+        let rows = tx.trusted_authorities().await?;
         let own = issuing(&rows).ok_or(VaultError::Internal("the own authority is missing"))?;
         let keys = tx.service_keys().await?;
         Ok((own.clone(), self.open_authority(own, &keys)?))
@@ -47,7 +45,7 @@ impl Vault {
     /// The own authority of which the listener shows a certificate, opened.
     pub(super) async fn presented_issuer(&self) -> Result<Issuer, VaultError> {
         let mut tx = self.db.read().await?;
-        let rows = tx.authorities("", 1000).await?.items;
+        let rows = tx.trusted_authorities().await?;
         let own = presented(&rows, self.clock.now())
             .ok_or(VaultError::Internal("the own authority is missing"))?;
         let keys = tx.service_keys().await?;

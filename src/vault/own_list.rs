@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Vault;
 use super::error::VaultError;
-use super::recorder::{AnyChange, ChangeReply, Changed, Draft};
+use super::recorder::{Changed, Draft};
 use super::revocation_lists::RevocationListView;
 use crate::audit::{Detail, Kind};
 use crate::model::{AuthorityId, Timestamp};
@@ -123,29 +123,17 @@ impl Vault {
         issuer: Issuer,
         now: Timestamp,
     ) -> Result<OwnListRow, VaultError> {
-        let made = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&made);
-        let run: AnyChange = Box::new(move |tx| {
+        self.change_by_itself(move |tx| {
             Box::pin(async move {
-                let (list, records) = replace(tx, id, &issuer, now).await?;
-                if let Ok(mut slot) = slot.lock() {
-                    *slot = Some(list);
-                }
+                let (value, records) = replace(tx, id, &issuer, now).await?;
                 Ok(Changed {
-                    value: (),
+                    value,
                     records,
                     subjects: Vec::new(),
                 })
             })
-        });
-        match self.recorder.change(run, None).await {
-            ChangeReply::Done => {}
-            ChangeReply::Refused(error) => return Err(error),
-            ChangeReply::Moved(_) => return Err(VaultError::Unavailable("audit log")),
-            ChangeReply::Unavailable(what) => return Err(VaultError::Unavailable(what)),
-        }
-        let list = made.lock().ok().and_then(|mut made| made.take());
-        list.ok_or(VaultError::Internal("a change left no result"))
+        })
+        .await
     }
 }
 

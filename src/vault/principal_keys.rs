@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 use super::Vault;
 use super::caller::Caller;
 use super::error::VaultError;
-use super::operators::{another_tech_ops_remains, operator_view};
+use super::holder::known_holder;
+use super::operators::another_tech_ops_remains;
 use super::recorder::{Changed, Draft};
-use super::workloads::workload_view;
 use crate::audit::{Detail, Kind, Subject};
 use crate::identity::certificate::CertificateFacts;
 use crate::identity::public_key::PublicKey;
@@ -154,19 +154,6 @@ pub(super) fn key_taken(error: StoreError) -> VaultError {
     }
 }
 
-/// The principal's id and whether it is there.
-pub(super) async fn principal_exists(tx: &mut Tx, id: PrincipalId) -> Result<(), VaultError> {
-    let exists = match id {
-        PrincipalId::Workload(id) => tx.workload(id).await?.is_some(),
-        PrincipalId::Operator(id) => tx.operator(id).await?.is_some(),
-    };
-    if exists {
-        Ok(())
-    } else {
-        Err(VaultError::NotFound)
-    }
-}
-
 /// A row for a principal's key with nothing said of the key yet.
 pub(super) fn blank_key(
     id: KeyId,
@@ -242,7 +229,7 @@ impl Vault {
         let record = key_record(caller.draft(Kind::KeyRegistered), &row);
         self.change(caller, Permission::WritePrincipals, move |tx| {
             Box::pin(async move {
-                principal_exists(tx, principal).await?;
+                known_holder(tx, principal).await?;
                 if row.form == KeyForm::Spiffe {
                     check_spiffe_authority(tx, &row).await?;
                 }
@@ -315,16 +302,9 @@ impl Vault {
     ) -> Result<Vec<KeyView>, VaultError> {
         self.authorise(caller, Permission::ReadMetadata).await?;
         let mut tx = self.db.read().await?;
-        Ok(match principal {
-            PrincipalId::Workload(id) => {
-                let row = tx.workload(id).await?.ok_or(VaultError::NotFound)?;
-                workload_view(&mut tx, row).await?.keys
-            }
-            PrincipalId::Operator(id) => {
-                let row = tx.operator(id).await?.ok_or(VaultError::NotFound)?;
-                operator_view(&mut tx, row).await?.keys
-            }
-        })
+        known_holder(&mut tx, principal).await?;
+        let keys = tx.keys_of(principal).await?;
+        Ok(keys.into_iter().map(KeyView::from).collect())
     }
 }
 

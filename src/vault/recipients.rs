@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
-use super::recorder::{AnyChange, ChangeReply, Changed, Draft};
+use super::recorder::{Changed, Draft};
 use super::{Vault, VaultError};
 use crate::audit::{Detail, Kind};
 use crate::crypto::{
@@ -259,7 +259,7 @@ impl Vault {
         added: Option<RootRecipientRow>,
         removed: Option<String>,
     ) -> Result<(), VaultError> {
-        let run: AnyChange = Box::new(move |tx| {
+        self.change_by_itself(move |tx| {
             Box::pin(async move {
                 let generation = row.generation;
                 if !tx
@@ -292,12 +292,7 @@ impl Vault {
                     subjects: Vec::new(),
                 })
             })
-        });
-        match self.recorder.change(run, None).await {
-            ChangeReply::Done => Ok(()),
-            ChangeReply::Refused(error) => Err(error),
-            ChangeReply::Moved(_) => Err(VaultError::Unavailable("the policy keeps changing")),
-            ChangeReply::Unavailable(what) => Err(VaultError::Unavailable(what)),
-        }
+        })
+        .await
     }
 }

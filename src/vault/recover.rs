@@ -10,7 +10,7 @@ use super::error::VaultError;
 use super::initialise::{Bootstrapped, FirstKey, NewTechOps};
 use super::issue::IssuingAuthority;
 use super::memory::EVERYTHING;
-use super::recorder::{AnyChange, Changed};
+use super::recorder::Changed;
 use crate::audit::Kind;
 use crate::model::DisplayName;
 
@@ -31,11 +31,10 @@ impl Vault {
             id: row.id,
             accept_until: row.accept_until,
             issuer: &issuer,
-            deployment: &self.deployment,
         };
         let operator = NewTechOps::make(name, &key, &own, now, self.random.as_ref())?;
         let done = operator.known_by(&issuer);
-        let run: AnyChange = Box::new(move |tx| {
+        self.change_by_itself(move |tx| {
             Box::pin(async move {
                 let records = operator.records(Kind::OperatorRecovered).into();
                 operator.insert(tx).await?;
@@ -45,8 +44,8 @@ impl Vault {
                     subjects: vec![EVERYTHING.to_owned()],
                 })
             })
-        });
-        self.change_by_itself(run).await?;
+        })
+        .await?;
         Ok(done)
     }
 }

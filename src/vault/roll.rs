@@ -62,12 +62,12 @@ impl Vault {
         self.change(caller, Permission::WritePrincipals, move |tx| {
             Box::pin(async move {
                 let mut subjects: Vec<Subject> = vec![id.into()];
-                let all = tx.authorities("", 1000).await?.items;
+                let all = tx.trusted_authorities().await?;
                 if let (Some(until), Some(old)) = (accept_old_until, issuing(&all)) {
                     accept_until_fits("accept_old_until", old, until)?;
                 }
                 for old in all {
-                    if old.is_own() && old.removed_at.is_none() {
+                    if old.is_own() {
                         let old_id = old.id;
                         let until = until_of_old(tx, &old, accept_old_until, present_from).await?;
                         if end(tx, old, until).await? {

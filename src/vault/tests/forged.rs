@@ -1,8 +1,9 @@
 //! Promise 4, rows of the registry: what the service did not write is treated as absent, with an
 //! alarm. Each test edits the database with plain SQL and starts the service anew.
 
-use crate::vault::testing::Deployment;
-use crate::vault::{Form, VaultError};
+use crate::clock::Clock as _;
+use crate::vault::testing::{Deployment, slug};
+use crate::vault::{CredentialQuery, Form, VaultError};
 
 #[tokio::test]
 async fn a_workload_moved_to_another_environment_is_nobody() {
@@ -84,6 +85,15 @@ async fn an_added_role_grant_gives_nothing() {
     assert!(matches!(refused, Err(VaultError::NotFound)), "{refused:?}");
     let view = it.vault.credential(&it.operator, id).await.unwrap();
     assert_eq!(view.roles.len(), 1);
+    // Nor does a list by role have it.
+    for (role, found) in [("other", 0), ("m365-sync", 1)] {
+        let query = CredentialQuery {
+            role: Some(slug(role)),
+            ..CredentialQuery::default()
+        };
+        let list = it.vault.credentials(&it.operator, &query, "", 10).await;
+        assert_eq!(list.unwrap().items.len(), found, "{role}");
+    }
     let view = it
         .vault
         .workload(&it.operator, server.view.id)
@@ -101,11 +111,17 @@ async fn a_version_put_into_another_state_is_not_released() {
     let id = it.credential("mail", &["m365-sync"]).await.id;
     let pending = it.version(id, "s", false).await;
     let sql = format!(
-        "UPDATE credential_versions SET state = 'active' WHERE id = '{}'",
+        "UPDATE credential_versions SET state = 'active', expires_at = created_at WHERE id = '{}'",
         pending.id
     );
     it.forge(&sql).await;
     let it = it.restart().await;
+    let query = CredentialQuery {
+        expires_before: Some(it.clock.now().plus_secs(1)),
+        ..CredentialQuery::default()
+    };
+    let list = it.vault.credentials(&it.operator, &query, "", 10).await;
+    assert!(list.unwrap().items.is_empty());
     for number in [None, Some(1)] {
         let refused = it.release(&server, id, number).await;
         assert!(matches!(refused, Err(VaultError::NotFound)), "{refused:?}");

@@ -1,6 +1,7 @@
 //! Which certificates are recorded, and what becomes of them.
 
-use crate::model::{KeyId, PrincipalId};
+use crate::clock::Clock as _;
+use crate::model::{KeyId, PrincipalId, Timestamp};
 use crate::store::{IssuedRow, RevocationReason};
 use crate::vault::PrincipalState;
 use crate::vault::testing::{Deployment, Server};
@@ -77,4 +78,26 @@ async fn a_revoked_key_takes_its_certificates_and_a_disabled_holder_holds_theirs
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("no alarm");
+}
+
+/// However many ended at once, none is left behind for the next time.
+#[tokio::test]
+async fn what_has_ended_is_forgotten_to_the_last() {
+    let it = Deployment::new().await;
+    let server = it.enrol("one", "production", &["m365-sync"]).await;
+    let long_ago = it.clock.now().plus_secs(-31 * 86_400).micros();
+    it.forge(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+         INSERT INTO issued_certificates
+         SELECT authority_id, CAST('made up ' || i AS BLOB), principal_id, key_id, {long_ago},
+            {long_ago}, NULL, NULL, mac
+         FROM n, (SELECT * FROM issued_certificates LIMIT 1)"
+    ))
+    .await;
+    it.vault.tidy().await;
+    let mut tx = it.vault.db.read().await.unwrap();
+    let ever = Timestamp::from_secs(0);
+    for key in [it.operator_key(), server.key.id] {
+        assert_eq!(tx.live_issued_of(key, ever).await.unwrap(), 1);
+    }
 }

@@ -166,8 +166,23 @@ async fn an_authority_whose_time_was_ended_or_that_was_removed_vouches_for_no_re
     let changed = vault.change_authority(operator, it.authority, view.revision, patch);
     changed.await.unwrap();
     let before = it.let_in(&chain).await.unwrap();
+    it.import(&[3]).await;
+    let seen = vault.authority(operator, it.authority).await.unwrap();
+    assert_eq!(
+        (seen.last_used_at.is_some(), seen.revocation_lists.len()),
+        (true, 1)
+    );
     let removed = vault.remove_authority(operator, it.authority, None);
-    removed.await.unwrap();
+    let removed = removed.await.unwrap();
+    // What is answered is what is shown from then on.
+    let now = vault.authority(operator, it.authority).await.unwrap();
+    assert!(removed.removed_at.is_some());
+    assert_eq!(removed.last_used_at, seen.last_used_at);
+    let text = |view| serde_json::to_string(view).unwrap();
+    assert_eq!(text(&removed), text(&now));
+    let list = vault.list_authorities(operator, "", 10).await.unwrap();
+    let listed = list.items.iter().find(|view| view.id == it.authority);
+    assert_eq!(text(listed.unwrap()), text(&now));
     let refused = it.release(before).await;
     assert!(matches!(refused, Err(VaultError::Unauthenticated)));
 }
