@@ -1,18 +1,12 @@
 //! Known vulnerabilities of how other servers treat authorities and certificates, tried on this one
 //! over real sockets. The numbers are those of the project's list.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::sync::Arc;
-
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use rustls::HandshakeKind;
 use serde_json::json;
 
-use crate::attacks::refused;
+use crate::attacks::{refused, resuming};
 use crate::support::ca::{Ca, Leaf, import, register, workload};
-use crate::support::{Admin, Backend, Client, Request, Service, id_of, on_both};
+use crate::support::{Admin, Backend, Client, Request, Service, id_of, on_both, until};
 
 on_both!(
     row_01_cve_2024_2048_trusted_leaf_is_no_authority,
@@ -167,46 +161,13 @@ fn row_04_cve_2022_41316_lists_count_from_the_first_request_after_a_start(backen
     refused(4);
 }
 
-/// A client that would resume its session if it were let.
-fn resuming(service: &Service, certificate: &str, key: &str) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(service.ca().as_bytes()) {
-        roots.add(certificate.expect("PEM")).expect("an authority");
-    }
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes());
-    let chain = chain.collect::<Result<_, _>>().expect("PEM");
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("protocol versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .expect("a pair");
-    Arc::new(config)
-}
-
 /// One request on a connection of its own: the status, and how the handshake was.
-fn ask(service: &Service, config: &Arc<ClientConfig>) -> (u16, HandshakeKind, u32) {
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
-    let socket = TcpStream::connect(service.address()).expect("a connection");
-    let mut stream = StreamOwned::new(connection, socket);
-    let head = format!("GET {RELEASE} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).expect("a request");
-    let mut answer = Vec::new();
-    // The end without a closing alert is an end as well.
-    let _ = stream.read_to_end(&mut answer);
-    let text = String::from_utf8_lossy(&answer);
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (
-        status.expect("a status"),
-        stream.conn.handshake_kind().expect("a handshake"),
-        stream.conn.tls13_tickets_received(),
-    )
+fn ask(client: &Client) -> (u16, Option<HandshakeKind>, u32) {
+    let mut connection = client.connect();
+    let answer = connection.send(&Request::get(RELEASE)).expect("an answer");
+    let session = connection.session();
+    let tickets = session.tls13_tickets_received();
+    (answer.status, session.handshake_kind(), tickets)
 }
 
 /// CVE-2025-68121: a resumed session kept the certificate that was verified before the authorities
@@ -218,19 +179,31 @@ fn row_06_cve_2025_68121_nothing_is_resumed(backend: Backend) {
     let authority = register(&admin, "mesh", &ca);
     workload(&admin, "meshed", &ca, &authority, "w");
     let pair = ca.leaf("w", 3);
-    let config = resuming(&service, &pair.certificate, &pair.key);
+    let client = resuming(service.client_with(&pair.certificate, &pair.key));
+    let full = |status: u16| (status, Some(HandshakeKind::Full), 0);
     for _ in 0..3 {
-        assert_eq!(ask(&service, &config), (200, HandshakeKind::Full, 0));
+        assert_eq!(ask(&client), full(200));
     }
     import(&admin, &authority, &ca.crl(1, &[3], 3600)).expect(200);
-    assert_eq!(ask(&service, &config), (401, HandshakeKind::Full, 0));
+    assert_eq!(ask(&client), full(401));
     import(&admin, &authority, &ca.crl(2, &[], 3600)).expect(200);
-    assert_eq!(ask(&service, &config), (200, HandshakeKind::Full, 0));
+    assert_eq!(ask(&client), full(200));
     // After the listener's certificate was read anew, too.
+    let reads = || {
+        let log = service.last_stderr();
+        log.matches("the server's certificate was read anew")
+            .count()
+    };
+    let before = reads();
     service.signal(rustix::process::Signal::HUP);
-    assert_eq!(ask(&service, &config), (200, HandshakeKind::Full, 0));
-    admin.send("DELETE", &format!("/authorities/{authority}"), &json!({}));
-    assert_eq!(ask(&service, &config), (401, HandshakeKind::Full, 0));
+    until("another certificate", 20, || {
+        (reads() > before).then_some(())
+    });
+    assert_eq!(ask(&client), full(200));
+    admin
+        .send("DELETE", &format!("/authorities/{authority}"), &json!({}))
+        .expect(200);
+    assert_eq!(ask(&client), full(401));
     refused(2);
 }
 

@@ -11,16 +11,20 @@ mod limits;
 mod names;
 mod operations;
 mod replay;
+mod smuggling;
 mod table;
 mod timing;
 mod tls;
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustls::client::{ClientSessionMemoryCache, Resumption};
+
 use crate::support::http::{Connection, Tls};
-use crate::support::{Request, Response, Service};
+use crate::support::{Client, Request, Response, Service};
 
 /// Notes how many attacks were tried and refused; `scripts/test` adds them up.
 pub fn refused(count: usize) {
@@ -36,6 +40,16 @@ pub fn refused(count: usize) {
         .expect("the file of the count");
 }
 
+/// Whether the peer ended the connection. If it only says nothing, the time-out was ours.
+pub fn by_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kind = error.kind();
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 /// An address of this machine that nobody else calls from, so that the failures of one test are not
 /// those of another.
 pub fn fresh_address() -> IpAddr {
@@ -45,6 +59,17 @@ pub fn fresh_address() -> IpAddr {
     };
     // 127.0.0.x is left to everybody else.
     IpAddr::V4(Ipv4Addr::new(127, a + 1, b, c))
+}
+
+/// A caller who would resume the session of its last connection, and send with its first bytes, if the
+/// server let it.
+pub fn resuming(mut client: Client) -> Client {
+    let store = Arc::new(ClientSessionMemoryCache::new(32));
+    client.tls = client.tls.changed(|config| {
+        config.resumption = Resumption::store(store);
+        config.enable_early_data = true;
+    });
+    client
 }
 
 /// A stranger who comes from another address before the limit of failures is reached, so that each

@@ -1,18 +1,16 @@
 //! The traps of the TLS library that are no row of the table, and what is not TLS 1.3.
 
 use std::process::Command;
-use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use rustls::HandshakeKind;
-use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::{AlertDescription, HandshakeKind};
 use serde_json::json;
 
-use super::{Stranger, refused};
-use crate::support::http::Tls;
+use super::{Stranger, fresh_address, refused, resuming};
+use crate::support::http::{Connection, Response, Tls};
 use crate::support::{Admin, Backend, Request, Service, id_of};
 
 #[test]
@@ -20,12 +18,7 @@ fn trap_1_no_session_is_resumed() {
     let service = Service::dev(&Backend::Sqlite);
     let admin = Admin::of(&service);
     let worker = admin.workload("resumed", "production", &["m365-sync"]);
-    let store = Arc::new(ClientSessionMemoryCache::new(32));
-    let mut client = worker.client(&service);
-    client.tls = client.tls.changed(|config| {
-        config.resumption = Resumption::store(store);
-        config.enable_early_data = true;
-    });
+    let client = resuming(worker.client(&service));
     let whoami = Request::get("/api/v1/whoami");
     for _ in 0..3 {
         let mut connection = client.connect();
@@ -43,8 +36,8 @@ fn trap_1_no_session_is_resumed() {
     refused(1);
 }
 
-/// Tries a protocol version with OpenSSL and gives whether a session came about.
-fn openssl(service: &Service, arguments: &[&str]) -> bool {
+/// Tries a protocol version with OpenSSL: the session that came about, or the complaint.
+fn openssl(service: &Service, arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new("openssl");
     command
         .args([
@@ -58,18 +51,24 @@ fn openssl(service: &Service, arguments: &[&str]) -> bool {
         .stdin(std::process::Stdio::null());
     let output = command.output().expect("openssl");
     let said = String::from_utf8_lossy(&output.stdout);
-    said.contains("Cipher is TLS_") || said.contains("Cipher is ECDHE")
+    match said.contains("Cipher is TLS_") || said.contains("Cipher is ECDHE") {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
 }
 
 #[test]
 fn trap_1_nothing_below_tls_1_3() {
     let service = Service::dev(&Backend::Sqlite);
-    assert!(openssl(&service, &["-tls1_3"]), "TLS 1.3 works");
     let lax = "DEFAULT:@SECLEVEL=0";
     for version in ["-tls1_2", "-tls1_1", "-tls1"] {
-        assert!(!openssl(&service, &[version, "-cipher", lax]), "{version}");
+        assert_eq!(openssl(&service, &["-tls1_3"]), Ok(()), "TLS 1.3 works");
+        let complaint = openssl(&service, &[version, "-cipher", lax]).expect_err(version);
+        // The server's word, and not a failure of this side.
+        assert!(complaint.contains("SSL alert number"), "{complaint}");
+        refused(1);
     }
-    refused(3);
+    assert_eq!(openssl(&service, &["-tls1_3"]), Ok(()), "TLS 1.3 works");
 }
 
 /// An authority with leaves of any form.
@@ -105,6 +104,12 @@ impl Authority {
         let leaf = params.signed_by(&key, &self.issuer).expect("a certificate");
         Tls::with_certificate(&service.ca(), &leaf.pem(), &key.serialize_pem())
     }
+
+    /// What a leaf without a fault is answered.
+    fn send_good(&self, service: &Service) -> Response {
+        let good = self.leaf(service, |_| {});
+        Stranger::with(service, good).send(&Request::get("/api/v1/whoami"))
+    }
 }
 
 fn uri(path: &str) -> SanType {
@@ -128,8 +133,7 @@ fn trap_3_a_leaf_that_breaks_the_rules_of_spiffe() {
     let key = json!({"spiffe_id": "spiffe://mesh.example/sync", "authority": authority});
     admin.create(&format!("/workloads/{workload}/keys"), &key);
     let whoami = Request::get("/api/v1/whoami");
-    let good = mesh.leaf(&service, |_| {});
-    Stranger::with(&service, good).send(&whoami).expect(200);
+    mesh.send_good(&service).expect(200);
 
     type Change = Box<dyn FnOnce(&mut CertificateParams)>;
     let names = |names: Vec<SanType>| -> Change {
@@ -244,19 +248,23 @@ fn trap_3_a_leaf_that_breaks_the_rules_of_spiffe() {
             }),
         ),
     ];
-    let model = service.anonymous().send(&whoami);
-    let count = cases.len();
+    let model = service.anonymous().send(&whoami).expect(401);
     for (what, change) in cases {
         let tls = mesh.leaf(&service, change);
-        // What cannot be used at all ends the handshake; everything else is the uniform 401.
-        let connection = crate::support::http::Connection::open_from(
-            super::fresh_address(),
-            service.address(),
-            &tls,
-        );
-        if let Ok(answer) = connection.and_then(|mut it| it.send(&whoami)) {
-            assert_eq!(answer.comparable(), model.comparable(), "{what}");
+        let connection = Connection::open_from(fresh_address(), service.address(), &tls);
+        let mut connection = connection.expect("a connection");
+        match connection.send(&whoami) {
+            Ok(answer) => assert_eq!(answer.comparable(), model.comparable(), "{what}"),
+            // With what cannot be read at all nobody can prove that he has the key.
+            Err(error) => {
+                assert_eq!(what, "an unknown critical extension", "{error}");
+                let inner = error.get_ref().and_then(|it| it.downcast_ref());
+                let alert = rustls::Error::AlertReceived(AlertDescription::BadCertificate);
+                assert_eq!(inner, Some(&alert), "{error}");
+            }
         }
+        // It was the certificate, and nobody else has to suffer for it.
+        mesh.send_good(&service).expect(200);
+        refused(1);
     }
-    refused(count);
 }
