@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, CommandFactory as _};
 use serde_json::json;
 
@@ -169,7 +170,8 @@ impl Bench<'_> {
     /// Each command with all that it requires, and then once more with each of its options.
     fn every_leaf(&mut self, numbers: &mut Numbers) {
         let mut leaves = Vec::new();
-        let root = strongroom::cli::Cli::command();
+        let mut root = strongroom::cli::Cli::command();
+        root.build();
         collect(&root, &mut Vec::new(), &mut leaves);
         assert!(leaves.len() > 40, "{} commands", leaves.len());
         let input = format!("{{\"value\": \"{}\", {}", numbers.text(), numbers.text());
@@ -186,18 +188,64 @@ impl Bench<'_> {
             });
             let tries = std::iter::once(None).chain(optional.map(Some));
             for more in tries.collect::<Vec<_>>() {
+                let wanted = required.iter().copied().chain(more).collect();
                 let mut command = self.command();
-                command.args(&names);
-                for arg in required.iter().copied().chain(more) {
-                    self.fill(&mut command, arg);
-                }
+                command.args(self.arguments(&root, &names, &leaf, wanted));
                 self.run(command, &input);
             }
         }
     }
 
-    /// Adds an argument with a value of its kind; a file is one with a canary.
-    fn fill(&self, command: &mut Command, arg: &Arg) {
+    /// What has to be typed for a command with these of its arguments to be understood: with others
+    /// that they need, and values of the right form.
+    fn arguments(
+        &self,
+        root: &clap::Command,
+        names: &[String],
+        leaf: &clap::Command,
+        wanted: Vec<&Arg>,
+    ) -> Vec<String> {
+        let mut wanted: Vec<(Arg, usize)> = wanted.into_iter().map(|it| (it.clone(), 0)).collect();
+        for _ in 0..100 {
+            // Options, what stands in its place, and what is last.
+            wanted.sort_by_key(|(arg, _)| (arg.is_last_set(), arg.get_index()));
+            let mut typed = names.to_vec();
+            for (arg, n) in &wanted {
+                self.type_argument(&mut typed, arg, *n);
+            }
+            let words = std::iter::once("strongroom").chain(typed.iter().map(String::as_str));
+            let Err(error) = root.clone().try_get_matches_from(words) else {
+                return typed;
+            };
+            // What is missing or wrong stands there as the help shows it: `--kind <KIND>`.
+            let about = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+            let about = about.unwrap_or_default();
+            let wrong = |(arg, _): &&mut (Arg, usize)| about == arg.to_string();
+            let missing = |arg: &&Arg| match arg.get_long() {
+                Some(long) => {
+                    let mut words = about.split([' ', '|', '<', '>', ',']);
+                    words.any(|word| word.strip_prefix("--") == Some(long))
+                }
+                None => about.contains(&arg.to_string()),
+            };
+            match error.kind() {
+                ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+                    wanted.iter_mut().find(wrong).expect("an argument").1 += 1;
+                }
+                ErrorKind::MissingRequiredArgument => {
+                    let missing = leaf.get_arguments().find(missing);
+                    let missing = missing.unwrap_or_else(|| panic!("{names:?}: {about}"));
+                    wanted.push((missing.clone(), 0));
+                }
+                _ => panic!("{typed:?}: {error}"),
+            }
+        }
+        panic!("{names:?} cannot be typed with {wanted:?}");
+    }
+
+    /// Adds an argument with a value of its kind; a file is one with a canary. `n` says how many values
+    /// were not of the right form.
+    fn type_argument(&self, typed: &mut Vec<String>, arg: &Arg, n: usize) {
         let kind = arg.get_value_names().and_then(|names| names.first());
         let kind = kind.map_or("", |name| name.as_str());
         let id = arg.get_id().as_str();
@@ -220,11 +268,20 @@ impl Bench<'_> {
             _ if id == "client" => "canary".to_owned(),
             _ => "something".to_owned(),
         };
+        let id = |prefix: &str| format!("{prefix}_{}", "0".repeat(26));
+        let others = ["generic", "tech-ops", "1", "ada@company.example"].map(str::to_owned);
+        let ids = ["clnt", "cont", "auth", "pkey", "enrt", "wkld"].map(id);
+        let mut values = std::iter::once(value).chain(others).chain(ids);
+        let value = values.nth(n).or_else(|| (n == 11).then(|| "0".repeat(64)));
+        let value = value.unwrap_or_else(|| panic!("say here what {arg} may be"));
         match arg.get_long() {
-            Some(long) => command.arg(format!("--{long}={value}")),
-            None if arg.is_last_set() => command.arg("--").arg(value),
-            None => command.arg(value),
-        };
+            Some(long) if arg.get_action().takes_values() => {
+                typed.push(format!("--{long}={value}"))
+            }
+            Some(long) => typed.push(format!("--{long}")),
+            None if arg.is_last_set() => typed.extend(["--".to_owned(), value]),
+            None => typed.push(value),
+        }
     }
 
     /// Something else in place of keys and certificates.

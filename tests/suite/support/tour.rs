@@ -226,7 +226,7 @@ pub const STEPS: &[Step] = &[
     step("POST /operators").body(|lap| json!({"name": lap.name, "role": "support"}))
         .keeps("operator", "/id").shows(OPERATOR),
     step("PATCH /operators/{operator}").body(|_| json!({"role": "auditor"})).of(OPERATOR),
-    step("POST /operators/{operator}/keys").body(csr).keeps("key", "/id").shows(OPERATOR),
+    step("POST /operators/{operator}/keys").body(csr).keeps("operator-key", "/id").shows(OPERATOR),
     step("POST /operators/{operator}/enrolment-tokens").body(|_| json!({}))
         .keeps("token", "/id").shows("/operators/{operator}/enrolment-tokens"),
     step("DELETE /operators/{operator}/enrolment-tokens/{token}")
@@ -284,34 +284,28 @@ impl Lap {
 
     /// A path with the ids of this lap in place of its parameters; none when one is not known yet.
     pub fn known_path(&self, template: &str) -> Option<String> {
-        let unknown = |part: &str| {
+        let parts = template.split('/').skip(1).map(|part| {
             let name = part.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
-            name.is_some_and(|name| !self.ids.contains_key(name))
-        };
-        (!template.split('/').any(unknown)).then(|| self.path(template))
+            match name {
+                None => Some(part.to_owned()),
+                // There a role goes by the name that it has by now.
+                Some("role") if template.starts_with("/credentials") => {
+                    Some(format!("to-{}", self.name))
+                }
+                Some("key") if template.starts_with("/operators") => {
+                    self.ids.get("operator-key").cloned()
+                }
+                Some(name) => self.ids.get(name).cloned(),
+            }
+        });
+        let parts: Vec<String> = parts.collect::<Option<_>>()?;
+        Some(format!("/api/v1/{}", parts.join("/")))
     }
 
     /// The same where all are known.
     pub fn path(&self, template: &str) -> String {
-        let mut path = "/api/v1".to_owned();
-        for part in template.split('/').skip(1) {
-            path.push('/');
-            match part
-                .strip_prefix('{')
-                .and_then(|part| part.strip_suffix('}'))
-            {
-                None => path.push_str(part),
-                // There a role goes by the name that it has by now.
-                Some("role") if template.starts_with("/credentials") => {
-                    path.push_str(&format!("to-{}", self.name));
-                }
-                Some(name) => match self.ids.get(name) {
-                    Some(id) => path.push_str(id),
-                    None => panic!("no step of tests/suite/support/tour.rs keeps a {name}"),
-                },
-            }
-        }
-        path
+        let path = self.known_path(template);
+        path.unwrap_or_else(|| panic!("no step of tests/suite/support/tour.rs makes a {template}"))
     }
 
     /// Takes one step: asks for the revision if it needs one, sends, and keeps what came.
