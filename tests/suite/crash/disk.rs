@@ -27,7 +27,8 @@ fn fails_again_and_again(fault: Fault, calls: &[i32]) {
     let known = Mutex::new(Known::default());
     for (round, call) in calls.iter().enumerate() {
         let plan = Plan::new(SEED, round);
-        load::until_killed(&service, &targets, round, &plan, &known, |service| {
+        let name = format!("round-{round}");
+        load::until_killed(&service, &targets, &name, &plan, &known, |service| {
             disk.fails(fault, *call);
             until("its end", 20, || has_ended(service.pid()).then_some(()));
         });

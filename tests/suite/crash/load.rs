@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use serde_json::json;
@@ -45,16 +44,16 @@ pub struct Targets {
 }
 
 /// Three workers and two who write, until their connections break. `kill` is called when the plan's
-/// step begins.
+/// step was sent, and has to end the service. Gives whether that step was under way then: sent and
+/// never answered.
 pub fn until_killed(
     service: &Service,
     targets: &Targets,
-    round: usize,
+    name: &str,
     plan: &Plan,
     known: &Mutex<Known>,
-    kill: impl FnOnce(&Service),
-) {
-    let (reached, is_reached) = channel();
+    kill: impl Fn(&Service),
+) -> bool {
     std::thread::scope(|scope| {
         for (who, target) in [
             ("other", format!("/api/v1/release/{}", targets.renewed)),
@@ -64,11 +63,37 @@ pub fn until_killed(
             scope.spawn(move || release(service, who, &target, known));
         }
         scope.spawn(|| replace_versions(service, &targets.renewed, known));
-        scope.spawn(move || tour(service, round, plan, known, &reached));
-        // If the tour ends before, there is no sender any more.
-        let _ = is_reached.recv_timeout(Duration::from_secs(60));
-        kill(service);
-    });
+        let end = EndOfLoad(service);
+        let mut met = Met::NotYet;
+        tour(service, name, plan, known, &mut met, &kill);
+        if met == Met::NotYet {
+            kill(service);
+        }
+        drop(end);
+        met == Met::UnderWay
+    })
+}
+
+/// Ends the load also when a check in the midst of it fails: the scope waits for its threads.
+struct EndOfLoad<'a>(&'a Service);
+
+impl Drop for EndOfLoad<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.signal(rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// What became of the plan's step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Met {
+    /// The tour did not come that far.
+    NotYet,
+    /// It was sent, and the service was killed.
+    UnderWay,
+    /// The answer had come before.
+    Answered,
 }
 
 fn open(service: &Service, who: &str) -> Option<Connection> {
@@ -114,12 +139,13 @@ fn replace_versions(service: &Service, credential: &str, known: &Mutex<Known>) -
 
 fn tour(
     service: &Service,
-    round: usize,
+    name: &str,
     plan: &Plan,
     known: &Mutex<Known>,
-    reached: &Sender<()>,
+    met: &mut Met,
+    kill: impl Fn(&Service),
 ) -> Option<()> {
-    let mut lap = Lap::new(service, &format!("round-{round}"), "of the tour");
+    let mut lap = Lap::new(service, name, "of the tour");
     let mut operator = open(service, "operator")?;
     let mut worker = open(service, "worker")?;
     for (n, step) in STEPS.iter().enumerate() {
@@ -144,14 +170,20 @@ fn tour(
                 !above || matches!(resource, Resource::Doubtful(_))
             });
         }
-        if n == plan.step {
-            let _ = reached.send(());
-        }
         let connection = match step.who {
             Who::Operator => &mut operator,
             Who::Worker => &mut worker,
         };
-        let answer = lap.take(step, connection).ok()?;
+        let answer = lap.take_and(step, connection, || {
+            if n == plan.step {
+                kill(service);
+                *met = Met::UnderWay;
+            }
+        });
+        let answer = answer.ok()?;
+        if n == plan.step && *met == Met::UnderWay {
+            *met = Met::Answered;
+        }
         if answer.status == 503 {
             // Nobody knows what of it happened; the steps that build on it would be refused.
             return None;

@@ -5,9 +5,9 @@ use crate::support::tour::STEPS;
 /// The moment of a kill.
 #[derive(Debug)]
 pub struct Plan {
-    /// The step of the tour that is under way.
+    /// The step of the tour that is under way: sent, and not answered.
     pub step: usize,
-    /// How long after its beginning, in microseconds.
+    /// How long after it was sent, in microseconds.
     pub delay_us: u64,
     /// Or in front of which call that writes.
     pub call: i32,
@@ -34,6 +34,16 @@ impl Plan {
             call: i32::try_from(1 + random.below(40)).expect("a small number"),
             tears: random.below(2) == 0,
             again_ms: (random.below(4) == 0).then(|| 20 + random.below(400)),
+        }
+    }
+
+    /// The same step, but sooner: the answer had come before.
+    pub fn sooner(self) -> Self {
+        Self {
+            delay_us: self.delay_us / 8,
+            call: (self.call / 8).max(1),
+            again_ms: None,
+            ..self
         }
     }
 }

@@ -313,6 +313,19 @@ impl Lap {
     /// # Errors
     /// The connection breaks; whether the change happened is not known then.
     pub fn take(&mut self, step: &Step, connection: &mut Connection) -> io::Result<Response> {
+        self.take_and(step, connection, || {})
+    }
+
+    /// The same, with something that is done when it is sent and not answered yet.
+    ///
+    /// # Errors
+    /// As for [`take`](Self::take).
+    pub fn take_and(
+        &mut self,
+        step: &Step,
+        connection: &mut Connection,
+        meanwhile: impl FnOnce(),
+    ) -> io::Result<Response> {
         let (method, template) = step.operation.split_once(' ').expect("a method and a path");
         let mut request = Request::new(method, &self.path(template));
         if let Some(resource) = step.revision_of {
@@ -325,7 +338,9 @@ impl Lap {
         if let Some(body) = step.body {
             request = request.json(&body(self));
         }
-        let answer = connection.send(&request)?;
+        connection.start(&request)?;
+        meanwhile();
+        let answer = connection.receive()?;
         if let Some((name, pointer)) = step.keeps
             && answer.status == 201
         {
