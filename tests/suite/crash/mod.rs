@@ -119,6 +119,7 @@ fn some_rounds(backend: &Backend, seed: u64, rounds: Range<usize>, means: Means)
         let mut plan = Plan::new(seed, round);
         for attempt in 1.. {
             if victim.kills == KILLS_OF_ONE {
+                victim.has_worked();
                 victim = Victim::new(backend, means);
             }
             // Named when a check fails, with the seed: `scripts/soak kills` can run it again.
@@ -132,6 +133,7 @@ fn some_rounds(backend: &Backend, seed: u64, rounds: Range<usize>, means: Means)
             plan = plan.sooner();
         }
     }
+    victim.has_worked();
 }
 
 /// A deployment that is killed again and again.
@@ -141,6 +143,7 @@ struct Victim {
     targets: Targets,
     known: Mutex<Known>,
     kills: usize,
+    acknowledged: usize,
     /// Goes after the service.
     _home: TempDir,
 }
@@ -163,8 +166,14 @@ impl Victim {
             targets,
             known: Mutex::default(),
             kills: 0,
+            acknowledged: 0,
             _home: home,
         }
+    }
+
+    /// A kill before the first answer proves nothing; not all of them came so soon.
+    fn has_worked(&self) {
+        assert!(self.acknowledged > 0, "nothing was acknowledged");
     }
 
     /// Kills it as planned, starts it again and looks at everything. Gives whether the step of the plan
@@ -188,6 +197,7 @@ impl Victim {
         let known = self.known.get_mut().expect("no panic");
         check::everything(&self.service, &self.targets, known);
         let acknowledged = known.acknowledged - before;
+        self.acknowledged += acknowledged;
         note(
             "acknowledged before a kill and there after it",
             acknowledged,
