@@ -93,7 +93,7 @@ use futures_util::future::BoxFuture;
 
 use crate::audit::{Detail, Kind, StatementSigner, Subject, VerifierKey};
 use crate::clock::Clock;
-use crate::crypto::{Keyring, MacKey};
+use crate::crypto::{IntakeKey, Keyring, MacKey};
 use crate::model::{Permission, Timestamp};
 use crate::random::Random;
 use crate::store::{Database, Tx};
@@ -109,6 +109,8 @@ pub struct Vault {
     keyring: Arc<Keyring>,
     etag_mac: MacKey,
     fingerprint_mac: MacKey,
+    /// The key pair to which clients seal what they hand in.
+    intake_key: IntakeKey,
     memory: Arc<Memory>,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
@@ -180,6 +182,11 @@ impl Vault {
     /// The clock that the vault goes by.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// The key pair to which clients seal what they hand in.
+    pub fn intake_key(&self) -> &IntakeKey {
+        &self.intake_key
     }
 
     /// The source of randomness that the vault uses.

@@ -22,7 +22,8 @@ pub enum ServiceKeyName {
     AuditSigning,
     /// The private key of the service's own certificate authority: PKCS#8, of any length.
     Authority,
-    /// The private key to which clients encrypt what they hand in: 32 bytes.
+    /// The seed of the key pair to which clients seal what they hand in: 32 bytes (RFC 9180 section
+    /// 7.1.3).
     Intake,
 }
 

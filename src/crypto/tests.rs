@@ -1,6 +1,7 @@
 //! Sealing as a whole: what opens, and everything that must not.
 
 mod constant_time;
+mod hpke;
 mod vectors;
 mod wycheproof;
 

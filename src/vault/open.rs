@@ -17,8 +17,8 @@ use super::{BackupSettings, Vault, VaultError};
 use crate::audit::{Kind, Origin, Signer, StatementSigner};
 use crate::clock::Clock;
 use crate::crypto::{
-    ExpectedRoot, Identity, Keyring, KeyringLimits, MacKey, RootError, RootFileForm, RootKey,
-    ServiceKeyName, open_root_file, read_root_file, replace_root_file, root_file_name,
+    ExpectedRoot, Identity, IntakeKey, Keyring, KeyringLimits, MacKey, RootError, RootFileForm,
+    RootKey, ServiceKeyName, open_root_file, read_root_file, replace_root_file, root_file_name,
 };
 use crate::model::Slug;
 use crate::random::Random;
@@ -191,6 +191,7 @@ impl Vault {
         let registry = RegistryMac(MacKey::new(&key(ServiceKeyName::RegistryMac)?));
         let etag_mac = MacKey::new(&key(ServiceKeyName::EtagMac)?);
         let fingerprint_mac = MacKey::new(&key(ServiceKeyName::FingerprintMac)?);
+        let intake_key = IntakeKey::derive(&key(ServiceKeyName::Intake)?);
         let seed = key(ServiceKeyName::AuditSigning)?;
         let database = database.with_tagger(Arc::new(registry));
 
@@ -242,6 +243,7 @@ impl Vault {
             keyring,
             etag_mac,
             fingerprint_mac,
+            intake_key,
             memory,
             recorder,
             clock,
