@@ -156,8 +156,9 @@ fn prepare(arguments: &Arguments) -> Result<(Locks, Locks), CliError> {
 const OVER: &str = "A new token comes from an operator: `strongroom workload token NAME`, or \
                     `operator token NAME`";
 
-/// What went wrong, and what became of the token.
-fn explain(error: CliError, by_fingerprint: bool) -> CliError {
+/// What went wrong, and what became of the token. A server that no fingerprint matched is `not_known`:
+/// nothing was sent to it.
+fn explain(error: CliError, not_known: bool) -> CliError {
     match error {
         CliError::Refused(problem) if problem.status == 401 => {
             eprintln!("note: the token is not good: unknown, used, expired or revoked. {OVER}");
@@ -171,7 +172,7 @@ fn explain(error: CliError, by_fingerprint: bool) -> CliError {
             eprintln!("note: {}", uncertain());
             CliError::Refused(problem)
         }
-        CliError::Local(text) if by_fingerprint => CliError::Local(format!(
+        CliError::Local(text) if not_known => CliError::Local(format!(
             "{text}\nThe token was not sent. If the server has a certificate of another authority \
              than --ca-fingerprint says, or does not send that authority's certificate along, give \
              --ca FILE instead"
@@ -300,8 +301,8 @@ pub async fn run(
     serde_json::to_writer(&mut body, &request)
         .map_err(|_| CliError::local("the request cannot be written as JSON"))?;
     let answer = api.post_secret(&["enrol"], body).await;
-    let by_fingerprint = matches!(known, Known::Fingerprints(_));
-    let answer = answer.map_err(|error| explain(error, by_fingerprint))?;
+    let not_known = matches!(&known, Known::Fingerprints(wanted) if wanted.found().is_none());
+    let answer = answer.map_err(|error| explain(error, not_known))?;
     let kept = read_answer(answer, &pending.key).and_then(|enrolled| {
         let ca = merged(known.authorities()?, &enrolled.ca)?;
         let files = keep(&arguments.dir, pending, &enrolled, &ca, url)?;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustls_pki_types::CertificateDer;
 use serde_json::json;
 
 use super::authenticator::read_file;
@@ -17,11 +18,12 @@ use super::trust::authorities;
 use super::{Session, connection::CertificateFiles};
 use crate::clock::Clock;
 use crate::config::is_deployment_id;
-use crate::identity::certificate::ClientLeaf;
+use crate::identity::certificate::{ClientLeaf, subject_common_name};
 use crate::identity::pem;
 use crate::model::Timestamp;
 use crate::pki::P256Key;
 use crate::secret::Secret;
+use crate::vault::Enrolled;
 
 /// When.
 #[derive(Args, Debug)]
@@ -199,21 +201,49 @@ async fn renew(
     file.write_all(chain_of(&renewed).as_bytes())
         .map_err(|error| failure(&target, &error))?;
     file.finish()?;
-    if let Some(ca) = beside(session, files) {
-        let known = authorities(&read_file(&ca)?)?;
-        let all = merged(known, &renewed.ca)?;
-        if all.as_bytes() != read_file(&ca)? {
-            let mut file = NewFile::create(&ca, mode_of(&ca))?;
-            file.write_all(all.as_bytes())
-                .map_err(|error| failure(&ca, &error))?;
-            file.finish()?;
-        }
+    if let Some(ca) = beside(session, files)
+        && let Err(error) = update_authorities(&ca, &renewed)
+    {
+        eprintln!(
+            "warning: the client certificate was renewed, but {} could not be brought up to date. It \
+             is tried again with the next renewal. The reason:",
+            ca.display()
+        );
+        error.report(&mut std::io::stderr().lock());
     }
     Ok(Outcome::Renewed(json!({
         "renewed": true, "principal": renewed.principal, "key": renewed.key,
         "certificate": files.certificate.display().to_string(),
         "not_after": renewed.not_after, "renew_after": renewed.renew_after,
     })))
+}
+
+/// Brings the file of trusted authorities up to date: own ones that the service no longer names go.
+fn update_authorities(ca: &Path, renewed: &Enrolled) -> Result<(), CliError> {
+    let before = read_file(ca)?;
+    let mut known = authorities(&before)?;
+    known.retain(|der| !is_own(der, &renewed.audience));
+    let all = merged(known, &renewed.ca)?;
+    if all.as_bytes() == before {
+        return Ok(());
+    }
+    let mut file = NewFile::create(ca, mode_of(ca))?;
+    file.write_all(all.as_bytes())
+        .map_err(|error| failure(ca, &error))?;
+    file.finish()
+}
+
+/// Whether an authority is one of the deployment's own, which are named after it: the first by its id
+/// alone, each that a roll made with its number.
+fn is_own(authority: &CertificateDer<'_>, deployment: &str) -> bool {
+    let name = subject_common_name(authority);
+    let rest = name
+        .as_deref()
+        .and_then(|name| name.strip_prefix(deployment));
+    rest.is_some_and(|rest| {
+        let number = rest.strip_prefix(' ');
+        rest.is_empty() || number.is_some_and(|number| number.parse::<u32>().is_ok())
+    })
 }
 
 /// The file of authorities that `enrol` wrote beside the certificate, if that is what this session

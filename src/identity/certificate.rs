@@ -119,6 +119,14 @@ pub fn certificate_end(der: &CertificateDer<'_>) -> Option<Timestamp> {
     Leaf::parse(der).ok().map(|leaf| leaf.not_after())
 }
 
+/// The common name of a certificate's subject, if it has exactly one that can be read.
+pub fn subject_common_name(der: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let mut names = certificate.subject().iter_common_name();
+    let name = names.next()?.as_str().ok()?.to_owned();
+    names.next().is_none().then_some(name)
+}
+
 /// Checks the sizes of what a client sent, before anything is parsed.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::cli::{Ended, cli, cli_json, run};
+use crate::support::proof::Mesh;
 use crate::support::service::program;
 use crate::support::{Admin, Backend, Deployment, Service, items, on_both, text};
 
@@ -145,8 +146,25 @@ fn from_a_token_to_the_first_fetch(backend: Backend) {
     let not_due = ask(&["renew", "--if-due"]).ok().json();
     assert_eq!(not_due["renewed"], false);
     assert_eq!(read(&certificate), before);
+    // Of the trusted authorities, one that has the deployment's name and is not its own (any more)
+    // goes; somebody else's stays.
+    let of_worker: serde_json::Value =
+        serde_json::from_str(&service.read("worker.json")).expect("JSON");
+    let gone = Mesh::new(text(&of_worker, "/audience")).certificate();
+    let foreign = Mesh::new("mesh.example").certificate();
+    let (own, ca) = (service.ca(), directory.join("ca.pem"));
+    fs::write(&ca, format!("{own}{gone}{foreign}")).expect("a file");
     let renewed = ask(&["renew"]).ok().json();
     assert_eq!(renewed["renewed"], true);
+    let kept = read(&ca);
+    let bodies = |pem: &str| -> Vec<String> {
+        pem.split("-----")
+            .skip(2)
+            .step_by(4)
+            .map(|body| body.split_whitespace().collect())
+            .collect()
+    };
+    assert_eq!(bodies(&kept), bodies(&(foreign + &own)));
     assert!(read(&certificate) != before && read(&key) == same);
     assert_eq!(names(&directory), expected);
     ask(&["fetch"]).ok();
@@ -228,7 +246,7 @@ fn what_goes_wrong_leaves_nothing_behind(backend: Backend) {
     let ended = enrol(&service, &token, &directory, &both);
     refused(ended, 1, "give one of them");
     // The fingerprint of the server's own certificate is not that of an authority.
-    let foreign = crate::support::proof::Mesh::new("mesh.example").certificate();
+    let foreign = Mesh::new("mesh.example").certificate();
     let file = service.home().join("foreign.pem");
     fs::write(&file, foreign).expect("a file");
     let mut command = program();

@@ -1,4 +1,4 @@
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, SanType};
 use time::OffsetDateTime;
 
 use super::*;
@@ -44,4 +44,27 @@ fn what_no_strongroom_issued_is_left_alone() {
     }
     assert_eq!(due(b""), None);
     assert_eq!(due(b"hello"), None);
+}
+
+#[test]
+fn own_authorities_are_known_by_their_names() {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().clone()
+    };
+    for own in [DEPLOYMENT.to_owned(), format!("{DEPLOYMENT} 2")] {
+        assert!(is_own(&authority(&own), DEPLOYMENT), "{own}");
+    }
+    for other in [
+        "Example Public Root".to_owned(),
+        format!("{DEPLOYMENT} two"),
+        format!("{DEPLOYMENT}2"),
+        format!("{DEPLOYMENT} "),
+        format!("x{DEPLOYMENT}"),
+    ] {
+        assert!(!is_own(&authority(&other), DEPLOYMENT), "{other}");
+    }
 }
