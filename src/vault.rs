@@ -38,6 +38,7 @@ mod recover;
 mod release;
 mod renewal;
 mod revocation_lists;
+mod revoked_since;
 mod roll;
 mod scrub;
 mod server_certificate;
@@ -130,6 +131,8 @@ pub struct Vault {
     /// Where root key files and the newest checkpoint lie, if anywhere.
     data: Option<PathBuf>,
     backups: BackupSettings,
+    /// Held while a backup is taken: one at a time.
+    backing_up: Arc<tokio::sync::Mutex<()>>,
     lifetimes: CertificateLifetimes,
     /// What the background watch of the database found last.
     reachable: AtomicBool,

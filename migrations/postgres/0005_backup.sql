@@ -21,6 +21,8 @@ CREATE TABLE deployment_state (
     taken_at              BIGINT,
     manifest              BYTEA,
     lost_records          BIGINT NOT NULL,
+    -- How many revocations wait to be confirmed: more than are found means that some were taken away.
+    pending_revocations   BIGINT NOT NULL,
     revision              BIGINT NOT NULL,
     mac                   BYTEA    NOT NULL
 );
@@ -33,6 +35,8 @@ CREATE TABLE pending_revocations (
     at         BIGINT NOT NULL,
     kind       TEXT    NOT NULL,
     subjects   TEXT    NOT NULL,
+    -- What else the record said, as JSON: a time, a role, the digest of a list.
+    detail     TEXT    NOT NULL,
     settled_at BIGINT,
     outcome    TEXT,
     mac        BYTEA    NOT NULL,

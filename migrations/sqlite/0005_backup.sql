@@ -21,6 +21,8 @@ CREATE TABLE deployment_state (
     taken_at              INTEGER,
     manifest              BLOB,
     lost_records          INTEGER NOT NULL,
+    -- How many revocations wait to be confirmed: more than are found means that some were taken away.
+    pending_revocations   INTEGER NOT NULL,
     revision              INTEGER NOT NULL,
     mac                   BLOB    NOT NULL
 ) STRICT;
@@ -33,6 +35,8 @@ CREATE TABLE pending_revocations (
     at         INTEGER NOT NULL,
     kind       TEXT    NOT NULL,
     subjects   TEXT    NOT NULL,
+    -- What else the record said, as JSON: a time, a role, the digest of a list.
+    detail     TEXT    NOT NULL,
     settled_at INTEGER,
     outcome    TEXT,
     mac        BLOB    NOT NULL,

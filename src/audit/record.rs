@@ -300,6 +300,12 @@ impl<W: Word> Serialize for Details<'_, W> {
 }
 
 impl ParsedRecord {
+    /// The details as they stand in the record: a JSON object.
+    pub fn detail_text(&self) -> String {
+        // Ids, words, numbers, times and digests can always be written.
+        serde_json::to_string(&Details(&self.detail)).unwrap_or_default()
+    }
+
     /// Reads a record's bytes. Whatever this accepts gives the very same bytes back.
     ///
     /// # Errors

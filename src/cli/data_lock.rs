@@ -18,13 +18,15 @@ impl DataLock {
     /// # Errors
     /// Another process has it, or the directory cannot be written.
     pub fn take(directory: &Path) -> Result<Self, CliError> {
+        let lock = Self::take_for_restore(directory)?;
+        // Only now: a restore that is under way holds the lock.
         if directory.join(super::restore::UNFINISHED).exists() {
             return Err(CliError::local(format!(
                 "a restore into {} was not finished: run the same `strongroom restore` again",
                 directory.display()
             )));
         }
-        Self::take_for_restore(directory)
+        Ok(lock)
     }
 
     /// The same for a restore, which may go on where another one was ended.

@@ -29,7 +29,7 @@ use crate::model::Timestamp;
 use crate::store::Database;
 use crate::vault::{
     ErasureCertificate, InspectedBackup, Restore, RestoreError, Restored, Since, inspect_backup,
-    restore_backup,
+    restore_backup, restored_before,
 };
 
 /// What to restore, and what is known besides.
@@ -115,7 +115,7 @@ pub fn run(
         now: SystemClock.now(),
     };
     let restored = runtime()?.block_on(restore(arguments, &config, &inspected, &how))?;
-    report(&inspected, &since, restored.as_ref(), &config, out)
+    report(&inspected, &restored, &config, out)
 }
 
 fn local(error: &dyn std::fmt::Display) -> CliError {
@@ -140,7 +140,7 @@ fn read_since(
             .map_err(|error| CliError::local(format!("{}: {error}", path.display())))?;
         since.checkpoints.push(known);
     }
-    for path in kept_checkpoints(data) {
+    for path in kept_checkpoints(data)? {
         // What lies in an old data directory and is of another deployment says nothing here.
         since
             .checkpoints
@@ -161,16 +161,25 @@ fn read_since(
 }
 
 /// The checkpoint files in a data directory that is left over.
-fn kept_checkpoints(data: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(data).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+fn kept_checkpoints(data: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let failed =
+        |error: std::io::Error| CliError::local(format!("cannot read {}: {error}", data.display()));
+    let entries = match fs::read_dir(data) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(failed)?.path());
+    }
     paths.retain(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
         name.and_then(|name| name.strip_prefix("checkpoint."))
             .is_some_and(|node| node.parse::<crate::model::Slug>().is_ok())
     });
     paths.sort();
-    paths
+    Ok(paths)
 }
 
 /// Reads what a surviving log says happened after the backup.
@@ -228,9 +237,11 @@ async fn restore(
     config: &Config,
     inspected: &InspectedBackup,
     how: &Restore<'_>,
-) -> Result<Option<Restored>, CliError> {
+) -> Result<Restored, CliError> {
     let keys = config.data.join("keys");
     private_directory(&keys)?;
+    // Before a deployment lies where the service would refuse to start.
+    config.check_production().map_err(|error| local(&error))?;
     let _lock = DataLock::take_for_restore(&config.data)?;
     let marker = config.data.join(UNFINISHED);
     let digest = hex::encode(inspected.digest);
@@ -256,38 +267,30 @@ async fn restore(
         file.finish()?;
     }
     let database = open_database(&config.database, true).await?;
-    let restored =
-        match restore_backup(&database, open_backup(&arguments.backup)?, inspected, how).await {
-            Ok(restored) => Some(restored),
-            Err(RestoreError::NotEmpty)
-                if begun.is_some() && is_restored(&database, inspected).await? =>
-            {
-                None
+    let written = restore_backup(&database, open_backup(&arguments.backup)?, inspected, how).await;
+    let before = match (&written, &begun) {
+        (Err(RestoreError::NotEmpty), Some(_)) => restored_before(&database, inspected, how.since)
+            .await
+            .map_err(|error| local(&error))?,
+        _ => None,
+    };
+    let restored = match (written, before) {
+        (Ok(restored), _) | (_, Some(restored)) => restored,
+        (Err(error), None) => {
+            database.close().await;
+            // Whose ever that is, nothing of it was written here.
+            if matches!(error, RestoreError::NotEmpty) {
+                let _ = fs::remove_file(&marker);
             }
-            Err(error) => {
-                database.close().await;
-                // Whose ever that is, nothing of it was written here.
-                if matches!(error, RestoreError::NotEmpty) {
-                    let _ = fs::remove_file(&marker);
-                }
-                return Err(local(&error));
-            }
-        };
+            return Err(local(&error));
+        }
+    };
     finish(&database, &keys, inspected).await?;
     database.close().await;
     move_checkpoints_away(&config.data, how.now)?;
     fs::remove_file(&marker).map_err(|error| local(&error))?;
     sync_directory(&config.data)?;
     Ok(restored)
-}
-
-/// Whether the transaction of this restore was committed: the state it wrote names the backup.
-async fn is_restored(database: &Database, inspected: &InspectedBackup) -> Result<bool, CliError> {
-    let database = inspected.open_registry(database);
-    let mut tx = database.read().await.map_err(|error| local(&error))?;
-    let state = tx.deployment_state().await.map_err(|error| local(&error))?;
-    let manifest = state.and_then(|state| state.manifest);
-    Ok(manifest.is_some_and(|manifest| manifest == inspected.digest))
 }
 
 /// Writes the files of the root key, as the row is encrypted now.
@@ -323,7 +326,7 @@ async fn finish(
 
 /// Checkpoints of the logs from before the restore are kept under another name.
 fn move_checkpoints_away(data: &Path, now: Timestamp) -> Result<(), CliError> {
-    for path in kept_checkpoints(data) {
+    for path in kept_checkpoints(data)? {
         let mut name = path.clone().into_os_string();
         name.push(format!(".before-{}", now.secs()));
         fs::rename(&path, &name).map_err(|error| local(&error))?;
@@ -333,8 +336,7 @@ fn move_checkpoints_away(data: &Path, now: Timestamp) -> Result<(), CliError> {
 
 fn report(
     inspected: &InspectedBackup,
-    since: &Since,
-    restored: Option<&Restored>,
+    restored: &Restored,
     config: &Config,
     out: &mut Output,
 ) -> Result<(), CliError> {
@@ -343,13 +345,13 @@ fn report(
         "deployment": manifest.deployment,
         "backup": manifest.id,
         "taken_at": manifest.taken_at,
-        "rows": restored.map(|restored| restored.rows),
-        "erased_again": restored.map(|restored| restored.erased),
-        "machine_added": restored.map(|restored| restored.machine_added),
-        "revocations_to_confirm": since.revocations.len(),
+        "rows": restored.rows,
+        "erased_again": restored.erased,
+        "machine_added": restored.machine_added,
+        "revocations_to_confirm": restored.waiting,
         "audit_key": inspected.audit_key.to_string(),
     });
-    let added = match restored.is_some_and(|restored| restored.machine_added) {
+    let added = match restored.machine_added {
         true => "This machine's identity was given access to the root key.\n",
         false => "",
     };
@@ -361,7 +363,7 @@ fn report(
          strongroom deployment thaw --confirm {}",
         manifest.deployment,
         manifest.taken_at,
-        since.revocations.len(),
+        restored.waiting,
         config.data.display(),
         manifest.deployment,
     );

@@ -23,6 +23,8 @@ pub struct DeploymentStateRow {
     pub manifest: Option<Vec<u8>>,
     /// How many records were known to exist and were not in the backup.
     pub lost_records: i64,
+    /// How many revocations wait to be confirmed. Rows that are missing let nobody in.
+    pub pending_revocations: i64,
     pub revision: i64,
     pub mac: Vec<u8>,
 }
@@ -38,6 +40,7 @@ impl DeploymentStateRow {
             taken_at: None,
             manifest: None,
             lost_records: 0,
+            pending_revocations: 0,
             revision: 1,
             mac: Vec::new(),
         }
@@ -62,6 +65,7 @@ impl Tagged for DeploymentStateRow {
             .opt_time(self.taken_at)
             .opt_bytes(self.manifest.as_deref())
             .int(self.lost_records)
+            .int(self.pending_revocations)
             .int(self.revision);
     }
 
@@ -89,6 +93,8 @@ pub struct PendingRevocationRow {
     pub kind: String,
     /// Ids, separated by spaces.
     pub subjects: String,
+    /// What else the record said, as a JSON object.
+    pub detail: String,
     pub settled_at: Option<Timestamp>,
     pub outcome: Option<String>,
     pub mac: Vec<u8>,
@@ -105,6 +111,7 @@ impl Tagged for PendingRevocationRow {
             .time(self.at)
             .text(&self.kind)
             .text(&self.subjects)
+            .text(&self.detail)
             .opt_time(self.settled_at)
             .opt_text(self.outcome.as_deref());
     }
@@ -138,13 +145,15 @@ impl Tx {
         mut row: DeploymentStateRow,
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO deployment_state (only_row, epoch, assertions_not_before,
-                frozen_since, restored_at, taken_at, manifest, lost_records, revision, mac)
-            VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                frozen_since, restored_at, taken_at, manifest, lost_records, pending_revocations,
+                revision, mac)
+            VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.epoch).bind(row.assertions_not_before)
                 .bind(row.frozen_since).bind(row.restored_at).bind(row.taken_at)
-                .bind(row.manifest.clone()).bind(row.lost_records).bind(row.revision)
+                .bind(row.manifest.clone()).bind(row.lost_records)
+                .bind(row.pending_revocations).bind(row.revision)
                 .bind(row.mac.clone()).execute(conn).await?;
         });
         Ok(())
@@ -161,13 +170,14 @@ impl Tx {
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE deployment_state SET epoch = $1, assertions_not_before = $2,
                 frozen_since = $3, restored_at = $4, taken_at = $5, manifest = $6,
-                lost_records = $7, revision = $8, mac = $9
-            WHERE only_row = 1 AND revision = $10";
+                lost_records = $7, pending_revocations = $8, revision = $9, mac = $10
+            WHERE only_row = 1 AND revision = $11";
         self.tag(row);
         let rows = on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.epoch).bind(row.assertions_not_before)
                 .bind(row.frozen_since).bind(row.restored_at).bind(row.taken_at)
-                .bind(row.manifest.clone()).bind(row.lost_records).bind(row.revision)
+                .bind(row.manifest.clone()).bind(row.lost_records)
+                .bind(row.pending_revocations).bind(row.revision)
                 .bind(row.mac.clone()).bind(expected).execute(conn).await?.rows_affected()
         });
         Ok(one(rows))
@@ -179,7 +189,7 @@ impl Tx {
     /// The database is not available.
     pub async fn deployment_state(&mut self) -> Result<Option<DeploymentStateRow>, StoreError> {
         const SQL: &str = "SELECT mac, epoch, assertions_not_before, frozen_since, restored_at,
-            taken_at, manifest, lost_records, revision FROM deployment_state";
+            taken_at, manifest, lost_records, pending_revocations, revision FROM deployment_state";
         let row: Option<Stored<DeploymentStateRow>> =
             on!(self, conn => sqlx::query_as::<Db, _>(SQL).fetch_optional(conn).await?);
         Ok(row.and_then(|row| self.stored(row)))
@@ -195,6 +205,25 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets a revocation that came with a backup, in a form that the service did not write or not.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn delete_pending_revocation(
+        &mut self,
+        node: &str,
+        epoch: i64,
+        seq: i64,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM pending_revocations
+            WHERE node = $1 AND epoch = $2 AND seq = $3";
+        on!(self, conn => {
+            sqlx::query::<Db>(SQL).bind(node.to_owned()).bind(epoch).bind(seq)
+                .execute(conn).await?;
+        });
+        Ok(())
+    }
+
     /// Adds a revocation to be confirmed.
     ///
     /// # Errors
@@ -204,13 +233,13 @@ impl Tx {
         mut row: PendingRevocationRow,
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO pending_revocations
-                (node, epoch, seq, at, kind, subjects, settled_at, outcome, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                (node, epoch, seq, at, kind, subjects, detail, settled_at, outcome, mac)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.node.clone()).bind(row.epoch).bind(row.seq)
                 .bind(row.at).bind(row.kind.clone()).bind(row.subjects.clone())
-                .bind(row.settled_at).bind(row.outcome.clone()).bind(row.mac.clone())
+                .bind(row.detail.clone()).bind(row.settled_at).bind(row.outcome.clone()).bind(row.mac.clone())
                 .execute(conn).await?;
         });
         Ok(())

@@ -9,13 +9,15 @@ mod format;
 mod inspect;
 mod manifest;
 mod restore;
+mod since;
 mod verify;
 
 pub use drill::{Drill, DrillError, DrillReport, drill_backup};
 pub use format::{BackupError, Section};
 pub use inspect::{InspectError, InspectedBackup, inspect_backup};
 pub use manifest::Manifest;
-pub use restore::{Restore, RestoreError, Restored, Since, restore_backup};
+pub use restore::{Restore, RestoreError, Restored, restore_backup, restored_before};
+pub use since::Since;
 pub use verify::{BackupReport, verify_backup};
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use utoipa::ToSchema;
 
 use super::Vault;
@@ -96,8 +98,12 @@ const PAGE: i64 = 500;
 const PIECE: usize = 256 * 1024;
 /// How many pieces may wait for whoever receives them.
 const PIECES: usize = 4;
-/// How long the receiver may take for one piece: the view of the database is held that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the receiver may take for one piece: the view of the database is held that long, and
+/// PostgreSQL ends a transaction that is idle for 30 seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// When it is tried, in seconds after one another, to record that a backup broke off: what broke it
+/// off may stand in the way of that as well.
+const TRIES: [u64; 4] = [0, 1, 5, 25];
 /// The most recipients of one backup.
 const MOST_RECIPIENTS: usize = 64;
 
@@ -107,7 +113,7 @@ impl Vault {
     /// Takes a backup. The stream gives the file; it is whole only if it ends without an error.
     ///
     /// # Errors
-    /// There is no recipient; see [`VaultError`].
+    /// There is no recipient, or another backup is being taken; see [`VaultError`].
     pub async fn take_backup(
         self: &Arc<Self>,
         caller: &Caller,
@@ -116,6 +122,12 @@ impl Vault {
         self.authorise_quietly(caller, Permission::OperateDeployment)
             .await?;
         let (recipients, names) = self.backup_recipients(&new.recipients)?;
+        let encrypting = AgeWriter::begin_for(&recipients)
+            .map_err(|_| VaultError::invalid("recipients", "cannot stand together"))?;
+        let alone = Arc::clone(&self.backing_up).try_lock_owned();
+        let alone = alone.map_err(|_| {
+            VaultError::Conflict("a backup is being taken by this node: wait until it has ended")
+        })?;
         let now = self.clock.now();
         let id = BackupId::generate(now, self.random.as_ref())?;
         let keep_days = self.backups.keep_days.map(i64::from);
@@ -146,15 +158,20 @@ impl Vault {
             })
         })
         .await?;
-        let encrypting = AgeWriter::begin_for(&recipients)
-            .map_err(|_| VaultError::invalid("recipients", "cannot stand together"))?;
-        let tx = self.db.snapshot().await?;
         let (send, mut receive) = mpsc::channel(PIECES);
         let job = Job {
             by: By::of(caller),
             vault: Arc::clone(self),
             row,
             send,
+            alone,
+        };
+        let tx = match self.db.snapshot().await {
+            Ok(tx) => tx,
+            Err(error) => {
+                tokio::spawn(job.broke_off());
+                return Err(error.into());
+            }
         };
         tokio::spawn(job.run(tx, encrypting));
         let stream = async_stream::stream! {
@@ -262,6 +279,8 @@ struct Job {
     by: By,
     row: BackupRow,
     send: mpsc::Sender<Piece>,
+    /// Held until it has ended: each backup holds a view of the database for as long as it takes.
+    alone: OwnedMutexGuard<()>,
 }
 
 /// What has been made of the file so far.
@@ -276,13 +295,28 @@ impl Job {
     async fn run(self, tx: Tx, encrypting: AgeWriter) {
         if let Err(error) = self.write(tx, encrypting).await {
             tracing::warn!(%error, backup = %self.row.id, "a backup broke off");
-            let aborted = self
-                .by
-                .draft(Kind::BackupAborted)
-                .about([self.row.id.into()]);
-            let recorder = &self.vault.recorder;
-            let _ = recorder.note(vec![aborted], None, None).await;
             let _ = self.send.try_send(Err(error));
+            self.broke_off().await;
+        }
+    }
+
+    /// Records that it broke off. Another one may begin meanwhile.
+    async fn broke_off(self) {
+        let Self {
+            vault,
+            by,
+            row,
+            send,
+            alone,
+        } = self;
+        drop((send, alone));
+        for wait in TRIES {
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            let aborted = by.draft(Kind::BackupAborted).about([row.id.into()]);
+            match vault.recorder.note(vec![aborted], None, None).await {
+                Ok(()) => return,
+                Err(_) => tracing::warn!(backup = %row.id, "that it broke off is not recorded yet"),
+            }
         }
     }
 

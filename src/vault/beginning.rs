@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::open::OpenError;
+use super::recipients::recipient_record;
 use super::recorder::Draft;
 use crate::audit::{Checkpoint, Detail, Kind, Origin, VerifierKey};
 use crate::model::{Slug, Timestamp};
@@ -18,6 +19,8 @@ pub(super) struct Begin {
     /// How many known records are not there, if that was accepted.
     pub rolled_back: Option<i64>,
     state: Option<DeploymentStateRow>,
+    /// What a restore did that is not in any log yet.
+    unrecorded: Vec<Draft>,
     /// The last checkpoint of the node's log before it.
     before: Option<Checkpoint>,
 }
@@ -25,14 +28,17 @@ pub(super) struct Begin {
 /// The newest checkpoint that was kept outside the database.
 ///
 /// # Errors
-/// It is not one of this node's logs.
+/// It is there and cannot be read, or is not one of this node's logs.
 pub(super) fn known_checkpoint(
     path: &Path,
     origin: &Origin,
     key: &VerifierKey,
 ) -> Result<Option<Checkpoint>, OpenError> {
-    let Ok(note) = std::fs::read_to_string(path) else {
-        return Ok(None);
+    let note = match std::fs::read_to_string(path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // It may be the one that says that the database was put back.
+        Err(error) => return Err(OpenError::Unreadable(error.kind())),
     };
     let known = Checkpoint::open(&note, std::slice::from_ref(key));
     let known = known.map_err(|_| OpenError::Contradicts)?;
@@ -61,6 +67,7 @@ pub(super) async fn begin(
     let mut begin = Begin {
         epoch: present.max(wanted),
         rolled_back: None,
+        unrecorded: unrecorded(&mut tx, state.as_ref()).await?,
         state,
         before: None,
     };
@@ -81,6 +88,28 @@ pub(super) async fn begin(
         begin.before = last_before(&mut tx, node, begin.epoch).await?;
     }
     Ok(begin)
+}
+
+/// What the last restore did that no log tells of: whom it let open the root key. The first node to
+/// begin a log after it records that.
+async fn unrecorded(
+    tx: &mut Tx,
+    state: Option<&DeploymentStateRow>,
+) -> Result<Vec<Draft>, OpenError> {
+    let Some((epoch, at)) = state.and_then(|state| Some((state.epoch, state.restored_at?))) else {
+        return Ok(Vec::new());
+    };
+    let logs = tx.audit_logs().await?;
+    if logs.iter().any(|log| log.epoch >= epoch && log.size > 0) {
+        return Ok(Vec::new());
+    }
+    let root = tx.root_keys().await?.into_iter().next();
+    let generation = root.map_or(0, |root| root.generation);
+    let rows = tx.root_recipients().await?.into_iter();
+    let added = rows.filter(|row| row.added_at == at);
+    Ok(added
+        .map(|row| recipient_record(Kind::RootRecipientAdded, generation, &row.recipient))
+        .collect())
 }
 
 /// The last checkpoint of the node's newest log with records that is not of `epoch`.
@@ -128,8 +157,13 @@ pub(super) async fn compare(tx: &mut Tx, node: &Slug, known: &Checkpoint) -> Res
 }
 
 impl Begin {
-    /// What the first record of a new log says; nothing where a node begins for the first time.
-    pub fn first_record(&self) -> Option<Draft> {
+    /// The first records of a new log; none where a node begins for the first time.
+    pub fn first_records(&self) -> Vec<Draft> {
+        let first = self.first_record().into_iter();
+        first.chain(self.unrecorded.iter().cloned()).collect()
+    }
+
+    fn first_record(&self) -> Option<Draft> {
         let state = self
             .state
             .as_ref()

@@ -187,7 +187,8 @@ impl Vault {
             .principal
             .clone()
             .ok_or(VaultError::Unauthenticated)?;
-        if self.is_barred(principal.id(), principal.key()).await? {
+        let vouching = authority.as_ref().map(|vouched| vouched.authority);
+        if self.is_barred(&principal, vouching).await? {
             return Err(VaultError::Unauthenticated);
         }
         if let Some(authority) = &authority {

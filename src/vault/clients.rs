@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
+use super::erase::live_client;
 use super::error::VaultError;
 use super::recorder::Changed;
 use super::{Vault, same_revision};
@@ -226,7 +227,7 @@ impl Vault {
     /// Changes a client that still has the revision `expected`.
     ///
     /// # Errors
-    /// It is not there, has changed, or the slug is taken; see [`VaultError`].
+    /// It is not there, was erased, has changed, or the slug is taken; see [`VaultError`].
     pub async fn change_client(
         &self,
         caller: &Caller,
@@ -237,7 +238,7 @@ impl Vault {
         let record = caller.draft(Kind::ClientChanged).about([id.into()]);
         self.change(caller, Permission::WriteClients, move |tx| {
             Box::pin(async move {
-                let mut row = tx.client(id).await?.ok_or(VaultError::NotFound)?;
+                let mut row = live_client(tx, id).await?;
                 same_revision(row.revision, expected)?;
                 row.name = patch.name.unwrap_or(row.name);
                 row.slug = patch.slug.unwrap_or(row.slug);
@@ -264,7 +265,7 @@ impl Vault {
     /// Adds a contact to a client.
     ///
     /// # Errors
-    /// The client is not there; see [`VaultError`].
+    /// The client is not there, or was erased; see [`VaultError`].
     pub async fn add_contact(
         &self,
         caller: &Caller,
@@ -278,7 +279,7 @@ impl Vault {
             .about([id.into(), client.into()]);
         self.change(caller, Permission::WriteClients, move |tx| {
             Box::pin(async move {
-                tx.client(client).await?.ok_or(VaultError::NotFound)?;
+                live_client(tx, client).await?;
                 let row = ContactRow {
                     id,
                     client_id: client,

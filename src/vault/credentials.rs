@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
+use super::erase::live_client;
 use super::error::VaultError;
 use super::names::{environment_named, role_named};
 use super::recorder::Changed;
@@ -183,7 +184,7 @@ pub(super) async fn credential_view(
     })
 }
 
-/// Loads a credential for a change, and counts the change.
+/// Loads a credential of a client that was not erased for a change, and counts the change.
 pub(super) async fn touch_credential(
     tx: &mut Tx,
     id: CredentialId,
@@ -195,6 +196,7 @@ pub(super) async fn touch_credential(
     if let Some(expected) = expected {
         same_revision(revision, expected)?;
     }
+    live_client(tx, row.client_id).await?;
     edit(&mut row);
     row.revision += 1;
     if !tx.update_credential(&mut row, revision).await? {
@@ -227,6 +229,7 @@ impl Vault {
                         "names a client that does not exist: add it with `client add`",
                     )
                 })?;
+                live_client(tx, client.id).await?;
                 let environment = environment_named(tx, &new.environment).await?;
                 let row = CredentialRow {
                     id,

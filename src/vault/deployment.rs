@@ -1,20 +1,20 @@
 //! The state of the deployment as a whole: after a restore nothing is released until an operator
 //! has looked at what was revoked since the backup, and has said that it may go on.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Vault;
 use super::caller::Caller;
 use super::error::VaultError;
 use super::memory::EVERYTHING;
 use super::recorder::{Changed, Draft};
-use super::{PrincipalState, Reason, Retire, Vault};
+use super::revoked_since::{Barred, RevocationSince, is_pending, subjects_of};
 use crate::audit::{Detail, Kind, Subject};
-use crate::model::{CredentialId, Permission, PrincipalId, RoleId, Timestamp};
-use crate::store::{DeploymentStateRow, PendingRevocationRow};
+use crate::model::{AuthorityId, CredentialId, Permission, Principal, Timestamp};
+use crate::store::{DeploymentStateRow, PendingRevocationRow, StoreError, Tx};
 
 /// The deployment.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
@@ -36,22 +36,6 @@ pub struct DeploymentView {
     pub revision: i64,
 }
 
-/// A revocation that was made after the backup.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct RevocationSince {
-    /// When it was made.
-    pub at: Timestamp,
-    /// What was done, as the audit log says it.
-    pub kind: String,
-    /// To what: ids.
-    pub subjects: Vec<String>,
-    /// Whether confirming does it again; otherwise it has to be looked at and done by hand.
-    pub automatic: bool,
-    /// What came of it when it was confirmed: `done`, `not-there` (it came after the backup),
-    /// `not-possible` (it is so already, or a rule forbids it) or `by-hand`.
-    pub outcome: Option<String>,
-}
-
 /// How the freeze ends.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -69,104 +53,46 @@ pub(super) fn assertions_from(now: Timestamp) -> Timestamp {
     now.plus_secs(crate::identity::assertion::LEEWAY_SECS + 1)
 }
 
-/// Kinds of records that take something away from somebody.
-pub(super) const REVOKING: &[Kind] = &[
-    Kind::KeyRevoked,
-    Kind::WorkloadDisabled,
-    Kind::WorkloadChanged,
-    Kind::OperatorDisabled,
-    Kind::OperatorChanged,
-    Kind::AuthorityRemoved,
-    Kind::CredentialRoleRemoved,
-    Kind::VersionRetired,
-    Kind::VersionRejected,
-];
-
-/// What a pending revocation can be done with again.
-enum Again {
-    Key(crate::model::KeyId, PrincipalId),
-    Principal(PrincipalId),
-    Authority(crate::model::AuthorityId),
-    Role(CredentialId, RoleId),
-    Version(CredentialId, i64, bool),
-}
-
-impl Again {
-    fn of(row: &PendingRevocationRow) -> Option<Self> {
-        let kind: Kind = row.kind.parse().ok()?;
-        let subjects: Vec<Subject> = row
-            .subjects
-            .split_whitespace()
-            .filter_map(|text| text.parse().ok())
-            .collect();
-        let principal = |subject: &Subject| match subject {
-            Subject::Workload(id) => Some(PrincipalId::Workload(*id)),
-            Subject::Operator(id) => Some(PrincipalId::Operator(*id)),
-            _ => None,
-        };
-        Some(match (kind, subjects.as_slice()) {
-            (Kind::KeyRevoked, [Subject::Key(key), of, ..]) => Self::Key(*key, principal(of)?),
-            (Kind::WorkloadDisabled | Kind::OperatorDisabled, [of, ..]) => {
-                Self::Principal(principal(of)?)
-            }
-            (Kind::AuthorityRemoved, [Subject::Authority(id), ..]) => Self::Authority(*id),
-            (Kind::CredentialRoleRemoved, [Subject::Credential(id), Subject::Role(role), ..]) => {
-                Self::Role(*id, *role)
-            }
-            (Kind::VersionRetired | Kind::VersionRejected, [Subject::Numbered(id, number), ..]) => {
-                Self::Version(
-                    *id,
-                    i64::try_from(*number).ok()?,
-                    kind == Kind::VersionRetired,
-                )
-            }
-            _ => return None,
-        })
-    }
-}
-
-impl From<&PendingRevocationRow> for RevocationSince {
-    fn from(row: &PendingRevocationRow) -> Self {
-        Self {
-            at: row.at,
-            kind: row.kind.clone(),
-            subjects: row.subjects.split_whitespace().map(str::to_owned).collect(),
-            automatic: Again::of(row).is_some(),
-            outcome: row.outcome.clone(),
-        }
-    }
-}
-
-fn is_pending(row: &PendingRevocationRow) -> bool {
-    row.settled_at.is_none()
-}
-
 /// The state, and who must not come in although the registry of the backup knows them.
 pub(super) struct State {
     pub row: DeploymentStateRow,
-    /// Ids of keys and principals that were revoked or disabled after the backup.
-    barred: BTreeSet<String>,
+    barred: Barred,
 }
 
 impl State {
-    fn new(row: Option<DeploymentStateRow>, revocations: &[PendingRevocationRow]) -> Self {
-        // Without a state that the service wrote, nothing is released and no assertion is good.
-        let row = row.unwrap_or_else(|| DeploymentStateRow {
-            frozen_since: Some(Timestamp::from_micros(0)),
-            assertions_not_before: Timestamp::from_micros(i64::MAX),
-            ..DeploymentStateRow::new()
-        });
-        let barred = revocations.iter().filter(|row| is_pending(row));
-        let barred = barred.filter_map(|row| match Again::of(row)? {
-            Again::Key(key, _) => Some(key.to_string()),
-            Again::Principal(id) => Some(id.to_string()),
-            _ => None,
-        });
-        Self {
-            barred: barred.collect(),
-            row,
-        }
+    async fn read(tx: &mut Tx) -> Result<Self, StoreError> {
+        let row = tx.deployment_state().await?;
+        let revocations = tx.revocations_since_backup().await?;
+        // Without a state that the service wrote, nothing is released, no assertion is good, and who
+        // was revoked is not known.
+        let Some(row) = row else {
+            tracing::error!("the deployment's state is missing or was altered: nobody is let in");
+            let row = DeploymentStateRow {
+                frozen_since: Some(Timestamp::from_micros(0)),
+                assertions_not_before: Timestamp::from_micros(i64::MAX),
+                ..DeploymentStateRow::new()
+            };
+            let barred = Barred::everybody();
+            return Ok(Self { row, barred });
+        };
+        let barred = match all_are_there(&row, &revocations) {
+            true => Barred::by(tx, &revocations, row.restored_at).await?,
+            false => {
+                tracing::error!(
+                    "revocations that wait to be confirmed are missing or were altered: nobody is \
+                     let in"
+                );
+                Barred::everybody()
+            }
+        };
+        Ok(Self { row, barred })
     }
+}
+
+/// Whether as many revocations wait to be confirmed as the state says.
+fn all_are_there(row: &DeploymentStateRow, revocations: &[PendingRevocationRow]) -> bool {
+    let waiting = revocations.iter().filter(|row| is_pending(row)).count();
+    i64::try_from(waiting).is_ok_and(|waiting| waiting == row.pending_revocations)
 }
 
 impl Vault {
@@ -181,9 +107,7 @@ impl Vault {
     async fn read_state(&self) -> Result<Arc<State>, VaultError> {
         let generation = self.memory.generation();
         let mut tx = self.db.read().await?;
-        let row = tx.deployment_state().await?;
-        let revocations = tx.revocations_since_backup().await?;
-        let state = Arc::new(State::new(row, &revocations));
+        let state = Arc::new(State::read(&mut tx).await?);
         self.memory.keep_state(generation, &state);
         Ok(state)
     }
@@ -197,17 +121,17 @@ impl Vault {
         Ok(issued_at >= self.state().await?.row.assertions_not_before)
     }
 
-    /// Whether a key or its holder was revoked after the backup that was restored: they stay out
-    /// while that waits to be confirmed, or a stolen key could confirm itself.
+    /// Whether a key, its holder or the authority that vouches for it was revoked after the backup
+    /// that was restored: they stay out while that waits to be confirmed, or a stolen key could
+    /// confirm itself.
     pub(super) async fn is_barred(
         &self,
-        principal: PrincipalId,
-        key: crate::model::KeyId,
+        principal: &Principal,
+        authority: Option<AuthorityId>,
     ) -> Result<bool, VaultError> {
-        let state = self.state().await?;
-        Ok(!state.barred.is_empty()
-            && (state.barred.contains(&principal.to_string())
-                || state.barred.contains(&key.to_string())))
+        let (state, now) = (self.state().await?, self.clock.now());
+        let (id, key) = (principal.id(), principal.key());
+        Ok(state.barred.keeps_out(id, key, authority, now))
     }
 
     /// Refuses a release while the deployment is frozen, whatever was asked for, and records that.
@@ -257,7 +181,8 @@ impl Vault {
     /// act; if that is interrupted, it goes on where it was.
     ///
     /// # Errors
-    /// It is not frozen, revocations were not confirmed, or one cannot be done; see [`VaultError`].
+    /// It is not frozen, revocations were not confirmed, or a rule forbids one of them: it stays
+    /// frozen then, and those before that one are done; see [`VaultError`].
     pub async fn thaw(
         &self,
         caller: &Caller,
@@ -266,6 +191,11 @@ impl Vault {
     ) -> Result<DeploymentView, VaultError> {
         self.authorise(caller, Permission::OperateDeployment)
             .await?;
+        // The assertion is spent, and what follows is one request.
+        let caller = &Caller {
+            assertion: None,
+            ..caller.clone()
+        };
         if thaw.confirm != self.deployment {
             return Err(VaultError::invalid(
                 "confirm",
@@ -288,136 +218,47 @@ impl Vault {
                  revocations of the deployment, then confirm them",
             ));
         }
+        let mut revision = expected;
         for row in pending {
-            let outcome = self.revoke_again(caller, &row).await?;
-            self.settle_revocation(caller, row, outcome).await?;
+            let outcome = self.revoke_again(caller, &row, state.restored_at).await?;
+            revision = self
+                .settle_revocation(caller, row, outcome, revision)
+                .await?;
         }
-        self.end_freeze(caller, expected).await
+        self.end_freeze(caller, revision).await
     }
 
-    /// Does one revocation again, and says what came of it.
-    async fn revoke_again(
-        &self,
-        caller: &Caller,
-        row: &PendingRevocationRow,
-    ) -> Result<&'static str, VaultError> {
-        let Some(again) = Again::of(row) else {
-            return Ok("by-hand");
-        };
-        let reason = || "revoked before the restore".parse().ok();
-        let done = match again {
-            Again::Key(key, principal) => self.revoke_key(caller, principal, key).await.map(drop),
-            Again::Principal(PrincipalId::Workload(id)) => {
-                match self.workload_revision(id).await? {
-                    Some(revision) => self
-                        .set_workload_state(caller, id, revision, PrincipalState::Disabled)
-                        .await
-                        .map(drop),
-                    None => Err(VaultError::NotFound),
-                }
-            }
-            Again::Principal(PrincipalId::Operator(id)) => {
-                match self.operator_revision(id).await? {
-                    Some(revision) => self
-                        .set_operator_state(caller, id, revision, PrincipalState::Disabled)
-                        .await
-                        .map(drop),
-                    None => Err(VaultError::NotFound),
-                }
-            }
-            Again::Authority(id) => self.remove_authority(caller, id, None).await.map(drop),
-            Again::Role(credential, role) => {
-                let role = self.db.read().await?.role(role).await?;
-                match role {
-                    Some(role) => self
-                        .remove_credential_role(caller, credential, None, role.name)
-                        .await
-                        .map(drop),
-                    None => Err(VaultError::NotFound),
-                }
-            }
-            Again::Version(id, number, retired) => {
-                let revision = self.db.read().await?.credential(id).await?;
-                match (revision.map(|row| row.revision), retired, reason()) {
-                    (Some(revision), true, reason) => {
-                        let how = Retire {
-                            reason,
-                            override_holds: true,
-                        };
-                        self.retire_version(caller, id, number, revision, how)
-                            .await
-                            .map(drop)
-                    }
-                    (Some(revision), false, Some(reason)) => self
-                        .reject_version(caller, id, number, revision, Reason { reason })
-                        .await
-                        .map(drop),
-                    _ => Err(VaultError::NotFound),
-                }
-            }
-        };
-        match done {
-            Ok(()) => Ok("done"),
-            // What came after the backup does not exist here.
-            Err(VaultError::NotFound) => Ok("not-there"),
-            // It is in that state already, or a rule such as "the last tech-ops" forbids it.
-            Err(VaultError::Conflict(_)) => Ok("not-possible"),
-            Err(other) => Err(other),
-        }
-    }
-
-    async fn workload_revision(
-        &self,
-        id: crate::model::WorkloadId,
-    ) -> Result<Option<i64>, VaultError> {
-        Ok(self
-            .db
-            .read()
-            .await?
-            .workload(id)
-            .await?
-            .map(|row| row.revision))
-    }
-
-    async fn operator_revision(
-        &self,
-        id: crate::model::OperatorId,
-    ) -> Result<Option<i64>, VaultError> {
-        Ok(self
-            .db
-            .read()
-            .await?
-            .operator(id)
-            .await?
-            .map(|row| row.revision))
-    }
-
+    /// Notes what came of a revocation; the answer is the state's new revision.
     async fn settle_revocation(
         &self,
         caller: &Caller,
         mut row: PendingRevocationRow,
         outcome: &'static str,
-    ) -> Result<(), VaultError> {
+        expected: i64,
+    ) -> Result<i64, VaultError> {
         row.settled_at = Some(self.clock.now());
         row.outcome = Some(outcome.to_owned());
-        let subjects: Vec<Subject> = row
-            .subjects
-            .split_whitespace()
-            .filter_map(|text| text.parse().ok())
-            .collect();
         let record = caller
             .draft(Kind::RevocationConfirmed)
-            .about(subjects)
+            .about(subjects_of(&row))
             .with("outcome", Detail::Word(outcome))
             .with("epoch", Detail::Number(row.epoch))
             .with("seq", Detail::Number(row.seq));
         self.change(caller, Permission::OperateDeployment, move |tx| {
             Box::pin(async move {
-                tx.settle_pending_revocation(&mut row).await?;
+                let state = tx.deployment_state().await?;
+                let mut state = state.ok_or(VaultError::NotFound)?;
+                super::same_revision(state.revision, expected)?;
+                state.pending_revocations -= 1;
+                state.revision += 1;
+                let settled = tx.settle_pending_revocation(&mut row).await?;
+                if !settled || !tx.update_deployment_state(&mut state, expected).await? {
+                    return Err(VaultError::Changed);
+                }
                 Ok(Changed {
-                    value: (),
+                    value: state.revision,
                     records: vec![record],
-                    subjects: Vec::new(),
+                    subjects: vec![EVERYTHING.to_owned()],
                 })
             })
         })
@@ -470,6 +311,12 @@ impl Vault {
                     let revocations = tx.revocations_since_backup().await?;
                     if revocations.iter().any(is_pending) {
                         return Err(VaultError::Changed);
+                    }
+                    if !all_are_there(&state, &revocations) {
+                        return Err(VaultError::Conflict(
+                            "revocations that waited to be confirmed are missing from the \
+                             database: restore the backup again",
+                        ));
                     }
                     state.frozen_since = None;
                     state.revision += 1;

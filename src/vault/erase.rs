@@ -1,7 +1,7 @@
 //! Erasing a client: what could open its values is destroyed, with the values and everything that
 //! names people, and a signed certificate says so, and what it cannot say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,8 @@ use crate::model::{
     VersionId, VersionState,
 };
 use crate::store::{
-    ClientRow, CredentialFilter, CredentialRow, ErasureRow, StoreError, Tx, VersionRow,
+    ClientRow, CredentialFilter, CredentialRow, DeploymentStateRow, ErasureRow, StoreError, Tx,
+    VersionRow,
 };
 
 /// That a client is to be erased.
@@ -56,6 +57,9 @@ pub struct ErasureCertificate {
     pub erased_at: Timestamp,
     /// By whom.
     pub by: String,
+    /// Why it was done although live workloads held active versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_reason: Option<String>,
     /// What was destroyed of each credential.
     pub credentials: Vec<ErasedCredential>,
     /// How much of the rest was destroyed.
@@ -112,10 +116,14 @@ pub struct BackupBefore {
     pub recipients: String,
     /// Until when it is kept; null when nobody said.
     pub keep_until: Option<Timestamp>,
+    /// That this date had passed when the client was erased: it should be destroyed, and the service
+    /// does not know whether it is.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// What no certificate of a running service can promise.
-fn limits(shared: bool) -> Vec<String> {
+fn limits(shared: bool, state: Option<&DeploymentStateRow>) -> Vec<String> {
     let backups = "Whoever has one of the listed backups and an identity of its recipients and of \
                    the root key can open the values in it until that backup is destroyed.";
     let copies = "Copies made by other means (disk snapshots, file backups of the database, \
@@ -134,9 +142,17 @@ fn limits(shared: bool) -> Vec<String> {
     let worker = "What workloads fetched before is theirs to delete.";
     let stays = "Ids, version numbers, states, times and the records of the audit log stay: they \
                  hold no name, address or value.";
-    [backups, copies, database, worker, stays]
+    let mut limits: Vec<String> = [backups, copies, database, worker, stays]
         .map(str::to_owned)
-        .into()
+        .into();
+    let restored = state.and_then(|state| Some((state.taken_at?, state.restored_at?)));
+    if let Some((taken_at, restored_at)) = restored {
+        limits.push(format!(
+            "The deployment was restored at {restored_at} from a backup of {taken_at}: backups that \
+             were taken between these moments are not known to it, and not listed."
+        ));
+    }
+    limits
 }
 
 /// What was found and destroyed.
@@ -161,7 +177,7 @@ impl Vault {
     ) -> Result<Erasure, VaultError> {
         let now = self.clock.now();
         let (statements, deployment) = (self.statements.clone(), self.deployment.clone());
-        let limits = limits(self.db.is_shared());
+        let shared = self.db.is_shared();
         let record = caller.draft(Kind::ClientErased).about([id.into()]);
         let by: PrincipalId = caller.principal.id();
         let change = self.change(caller, Permission::OperateDeployment, move |tx| {
@@ -189,11 +205,15 @@ impl Vault {
                     client: id,
                     erased_at: now,
                     by: by.to_string(),
+                    override_reason: erase
+                        .override_reason
+                        .filter(|_| held)
+                        .map(|reason| reason.as_str().to_owned()),
                     credentials: gone.credentials,
                     destroyed: gone.destroyed,
                     keks: gone.keks,
-                    backups: backups_before(tx).await?,
-                    limits,
+                    backups: backups_before(tx, now).await?,
+                    limits: limits(shared, tx.deployment_state().await?.as_ref()),
                 };
                 let json = serde_json::to_string(&certificate)
                     .map_err(|_| VaultError::Internal("a certificate cannot be written"))?;
@@ -271,6 +291,20 @@ pub(super) async fn erase_again(
     Ok(there)
 }
 
+/// A client to which something is added, or of which something is changed: it must not be erased.
+///
+/// # Errors
+/// It is not there, or was erased; see [`VaultError`].
+pub(super) async fn live_client(tx: &mut Tx, id: ClientId) -> Result<ClientRow, VaultError> {
+    let row = tx.client(id).await?.ok_or(VaultError::NotFound)?;
+    match tx.erasure(id).await? {
+        None => Ok(row),
+        Some(_) => Err(VaultError::Conflict(
+            "this client was erased: nothing of it can be changed or added. Add a new client",
+        )),
+    }
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
@@ -308,7 +342,7 @@ async fn is_held(tx: &mut Tx, client: ClientId) -> Result<bool, VaultError> {
     Ok(false)
 }
 
-async fn backups_before(tx: &mut Tx) -> Result<Vec<BackupBefore>, StoreError> {
+async fn backups_before(tx: &mut Tx, now: Timestamp) -> Result<Vec<BackupBefore>, StoreError> {
     let (mut all, mut after) = (Vec::new(), String::new());
     loop {
         let page = tx.backups(&after, 500).await?;
@@ -316,6 +350,7 @@ async fn backups_before(tx: &mut Tx) -> Result<Vec<BackupBefore>, StoreError> {
             id: row.id,
             taken_at: row.taken_at,
             recipients: row.recipients,
+            overdue: row.keep_until.is_some_and(|until| until <= now),
             keep_until: row.keep_until,
         }));
         match page.next {
@@ -335,8 +370,10 @@ async fn destroy(tx: &mut Tx, mut client: ClientRow, now: Timestamp) -> Result<G
         let mut versions = Vec::new();
         for version in tx.versions(credential.id).await? {
             for wrap in tx.wraps(version.id).await? {
-                let kek = tx.kek(wrap.kek_id).await?;
-                keks.insert(wrap.kek_id, kek.map_or(0, |kek| kek.generation));
+                if let Entry::Vacant(entry) = keks.entry(wrap.kek_id) {
+                    let kek = tx.kek(wrap.kek_id).await?;
+                    entry.insert(kek.map_or(0, |kek| kek.generation));
+                }
             }
             let sealed = tx.payload(version.id).await?;
             versions.push(ErasedVersion {

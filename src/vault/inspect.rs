@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use super::beginning::{compare, known_checkpoint};
 use super::open::{OpenError, RegistryMac, open_root, open_service_key, origin_of};
-use super::recipients::x25519_stanzas;
+use super::recipients::list_fits;
 use crate::audit::Signer;
 use crate::crypto::{
-    Identity, Keyring, KeyringLimits, MacKey, Recipient, RootFileForm, ServiceKeyName,
-    read_root_file,
+    Identity, Keyring, KeyringLimits, MacKey, RootFileForm, ServiceKeyName, read_root_file,
 };
 use crate::identity::certificate::CertificateFacts;
 use crate::model::{OperatorRole, Slug, Timestamp};
-use crate::store::{AuthorityOrigin, Database, RootRecipientRow, StoreError, Tx};
+use crate::store::{AuthorityOrigin, Database, StoreError, Tx};
 
 /// What it takes to look.
 pub struct Inspect<'a> {
@@ -119,13 +118,11 @@ pub async fn inspect(what: Inspect<'_>, now: Timestamp) -> Result<Inspected, Ope
         _ => None,
     };
     let recipients = tx.root_recipients().await?;
-    let native = |row: &&RootRecipientRow| Recipient::parse(&row.recipient).is_ok();
     let file = read_root_file(&data.join("keys"), generation, RootFileForm::Recipients);
     let inspected = Inspected {
         root_file_is_current: file.ok().map(|file| file == root_row.wrapped),
         recipients: recipients.len(),
-        recipients_fit: x25519_stanzas(&root_row.wrapped)
-            == recipients.iter().filter(native).count(),
+        recipients_fit: list_fits(&recipients, &root_row.wrapped),
         log,
         frozen: tx
             .deployment_state()

@@ -95,6 +95,12 @@ pub enum OpenError {
          them was altered"
     )]
     Contradicts,
+    /// The newest checkpoint is there and cannot be read.
+    #[error(
+        "the newest audit checkpoint on this machine cannot be read ({0}): without it nobody knows \
+         whether the database was put back. Mend the file or who may read it"
+    )]
+    Unreadable(std::io::ErrorKind),
     /// A name in the database has not the form that the service writes.
     #[error("the name of the deployment or node is damaged")]
     Damaged,
@@ -258,6 +264,7 @@ impl Vault {
             statements: Arc::new(statements),
             data,
             backups,
+            backing_up: Arc::default(),
             lifetimes,
             reachable: AtomicBool::new(true),
             skew: AtomicI64::new(0),
@@ -269,7 +276,7 @@ impl Vault {
         });
         let mut started = Vec::new();
         if is_new {
-            started.extend(begin.first_record());
+            started.extend(begin.first_records());
         }
         started.push(Draft::of(Kind::ServiceStarted));
         match begin.rolled_back {

@@ -108,7 +108,7 @@ impl From<StoreError> for RecipientsError {
 
 /// How many X25519 recipients an age file has: the one scheme whose stanzas can be counted, because
 /// a plugin may write any number.
-pub(super) fn x25519_stanzas(file: &[u8]) -> usize {
+fn x25519_stanzas(file: &[u8]) -> usize {
     let mark = b"\n-> X25519 ";
     file.windows(mark.len()).filter(|at| at == mark).count()
 }
@@ -123,6 +123,19 @@ fn sha256(text: &str) -> Detail {
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     Detail::Digest(sha256)
+}
+
+/// The record of a recipient that came or went.
+pub(super) fn recipient_record(kind: Kind, generation: i64, recipient: &str) -> Draft {
+    Draft::of(kind)
+        .with("generation", Detail::Number(generation))
+        .with("recipient", sha256(recipient))
+}
+
+/// Whether the list of recipients is what the root key is encrypted to, as far as that can be seen.
+pub(super) fn list_fits(rows: &[RootRecipientRow], wrapped: &[u8]) -> bool {
+    let native = |row: &&RootRecipientRow| Recipient::parse(&row.recipient).is_ok();
+    x25519_stanzas(wrapped) == rows.iter().filter(native).count()
 }
 
 impl Vault {
@@ -162,9 +175,8 @@ impl Vault {
         let row = row.ok_or(VaultError::Internal("the root key's row is missing"))?;
         let mut rows = tx.root_recipients().await?;
         drop(tx);
-        let native = |row: &&RootRecipientRow| Recipient::parse(&row.recipient).is_ok();
         let passphrase = is_for_passphrase(&row.wrapped);
-        if x25519_stanzas(&row.wrapped) != rows.iter().filter(native).count() {
+        if !list_fits(&rows, &row.wrapped) {
             return Err(RecipientsError::Altered);
         }
         if passphrase && self.db.is_shared() {
@@ -271,13 +283,8 @@ impl Vault {
                     ));
                 }
                 let mut records = Vec::new();
-                let mut record = |kind, text: &str| {
-                    records.push(
-                        Draft::of(kind)
-                            .with("generation", Detail::Number(generation))
-                            .with("recipient", sha256(text)),
-                    );
-                };
+                let mut record =
+                    |kind, text: &str| records.push(recipient_record(kind, generation, text));
                 if let Some(row) = added {
                     record(Kind::RootRecipientAdded, &row.recipient);
                     tx.insert_root_recipient(row).await?;

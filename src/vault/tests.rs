@@ -1,8 +1,10 @@
 //! The vault as a whole, on a real database.
 
 mod age_output;
+mod backups;
 mod bundle;
 mod enrolment;
+mod erased;
 mod forged;
 mod issued;
 mod principals;
@@ -14,4 +16,5 @@ mod revoked_certificate;
 mod same_steps;
 mod set_back;
 mod swapped;
+mod thaw;
 mod versions;

@@ -114,6 +114,8 @@ fn an_erased_client_is_gone_and_the_certificate_is_honest(backend: Backend) {
     assert_eq!(certificate["destroyed"]["contacts"], 1);
     assert_eq!(certificate["backups"].as_array().expect("backups").len(), 1);
     assert_eq!(certificate["backups"][0]["keep_until"], Value::Null);
+    assert_eq!(certificate["backups"][0]["overdue"], false);
+    assert_eq!(certificate["override_reason"], "the contract has ended");
     assert_eq!(certificate["keks"][0]["generation"], 1);
     assert!(!certificate["limits"].as_array().expect("limits").is_empty());
     let again = cli_json(&service, "operator", &["client", "erasure", &client]);

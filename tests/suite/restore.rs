@@ -182,7 +182,8 @@ fn promise_7_a_restore_is_complete_frozen_and_knows_what_was_revoked(backend: Ba
         !config.with_file_name("data").exists(),
         "it wrote something"
     );
-    let accepted = ["--log", &log, "--accept-older"];
+    // What two exports both have counts once.
+    let accepted = ["--log", &log, "--log", &log, "--accept-older"];
     let report = restore(&backup, &config, &identity, &accepted).ok().json();
     assert_eq!(report["machine_added"], true);
     assert_eq!(report["erased_again"], 1);
@@ -283,9 +284,35 @@ fn promise_7_a_restore_is_complete_frozen_and_knows_what_was_revoked(backend: Ba
     ] {
         assert!(kinds.contains(&json!(kind)), "{kind}");
     }
+    // The machine that was let open the root key stands right behind it.
+    let admitted = &records(&newest)[1];
+    assert_eq!(admitted["kind"], "root.recipient-added");
+    assert_eq!(admitted["detail"]["generation"], 1);
     // It starts again as any other deployment does.
     service.restart();
     worker.client(&service).get(&path(&kept)).expect(200);
+
+    // A later backup, restored with the same log: what was confirmed is not asked for again.
+    let later = take(&service, "later.backup", &recipient);
+    drop(service);
+    let config = deployment.new_machine(&backend, "newer");
+    let report = restore(&later, &config, &identity, &accepted).ok().json();
+    assert_eq!(report["revocations_to_confirm"], 0);
+    assert_eq!(report["erased_again"], 0);
+}
+
+/// A checkpoint that cannot be read may be the one that says that the database was put back.
+#[test]
+fn a_checkpoint_that_cannot_be_read_stops_the_start() {
+    let stage = Stage::new(&Backend::Sqlite);
+    let place = stage.deployment.home().join("data").join("checkpoint.main");
+    let kept = std::fs::read(&place).expect("a checkpoint");
+    std::fs::write(&place, [0xff, 0xfe]).expect("the checkpoint");
+    let refused = stage.deployment.refusal(&stage.deployment.config(), &[]);
+    assert!(refused.contains("cannot be read"), "{refused}");
+    std::fs::write(&place, kept).expect("the checkpoint");
+    let service = Service::serve(&stage.deployment.config());
+    stage.releases(&service);
 }
 
 fn an_older_database_is_refused_unless_that_is_accepted(backend: Backend) {
@@ -356,10 +383,20 @@ fn soak_restore_kill_rounds() {
 fn kill_rounds(backend: &Backend, seed: u64, rounds: u32) {
     let stage = Stage::new(&Backend::Sqlite);
     let identity = stage.deployment.recovery().0;
-    // A linear congruential generator (Knuth's MMIX): the same seed, the same moments.
+    // Moments within the time that a whole one takes here, now.
+    let before = std::time::Instant::now();
+    stage
+        .restore(&stage.deployment.new_machine(backend, "whole"), &[])
+        .ok();
+    let whole = u64::try_from(before.elapsed().as_micros()).expect("a short time");
+    // A linear congruential generator (Knuth's MMIX): the same seed, the same moments of it.
     let mut state = seed;
     let (mut killed, mut begun) = (0, 0);
-    for round in 0..rounds {
+    // A few more, should none of them have met one that had begun.
+    for round in 0..rounds * 3 {
+        if round >= rounds && begun > 0 {
+            break;
+        }
         let config = stage
             .deployment
             .new_machine(backend, &format!("round-{round}"));
@@ -367,7 +404,7 @@ fn kill_rounds(backend: &Backend, seed: u64, rounds: u32) {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
-            let micros = (state >> 33) % 120_000;
+            let micros = (state >> 33) % whole;
             let mut command = program();
             command
                 .arg("restore")
@@ -401,7 +438,8 @@ fn kill_rounds(backend: &Backend, seed: u64, rounds: u32) {
         stage.releases(&service);
     }
     eprintln!("{killed} restores killed, {begun} of them between their first and their last step");
-    assert!(killed > rounds, "{killed} of {}", rounds * 3);
+    assert!(killed > rounds, "{killed} in {rounds} rounds");
+    assert!(begun > 0, "none of them had begun to write");
 }
 
 #[test]

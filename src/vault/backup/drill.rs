@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::format::BackupError;
 use super::inspect::{InspectError, InspectedBackup, inspect_backup};
-use super::restore::{Restore, RestoreError, Since, restore_backup};
+use super::restore::{Restore, RestoreError, restore_backup};
+use super::since::Since;
 use super::verify::verify_backup;
 use crate::audit::VerifierKey;
 use crate::clock::Clock;

@@ -59,6 +59,13 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// How many rows there are in all tables.
+    pub fn all_rows(&self) -> u64 {
+        let tables = self.sections.iter();
+        let tables = tables.filter(|section| !section.name.starts_with("file:"));
+        tables.map(|section| section.rows).sum()
+    }
+
     /// The rows of a table.
     pub fn rows(&self, table: &str) -> u64 {
         let section = self.sections.iter().find(|section| section.name == table);

@@ -3,19 +3,20 @@
 //!
 //! What is restored is frozen, begins new audit logs, and refuses assertions from before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 
 use super::format::{BackupError, Frame, Reader, TableHead};
 use super::inspect::{InspectError, InspectedBackup};
-use crate::audit::{Checkpoint, Kind, ParsedRecord, Subject};
+use super::since::Since;
 use crate::crypto::{Identity, Plugins, Recipient, RecipientError, RootError, RootKey, decrypting};
-use crate::model::{ClientId, Timestamp};
+use crate::model::Timestamp;
 use crate::store::{
     Database, DeploymentStateRow, PendingRevocationRow, RootRecipientRow, StoreError, Table, Tx,
     Value,
 };
-use crate::vault::deployment::{REVOKING, assertions_from};
+use crate::vault::deployment::assertions_from;
+use crate::vault::recipients::list_fits;
 use crate::vault::{VaultError, erase_again};
 
 /// How many rows are written at once.
@@ -51,6 +52,13 @@ pub enum RestoreError {
         "the root key cannot be encrypted to this machine as well, because of another recipient: {0}"
     )]
     Recipient(#[from] RecipientError),
+    /// The list of recipients is not what the root key is encrypted to.
+    #[error(
+        "the list of recipients in the backup does not fit the root key: it was altered, so that \
+         this machine cannot be added to it. Restore with an identity for the machine that opens \
+         the root key already"
+    )]
+    RecipientsAltered,
     /// The root key cannot be encrypted.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -68,61 +76,52 @@ impl From<BackupError> for RestoreError {
     }
 }
 
-/// What was done since the backup, from logs and certificates that survived.
-#[derive(Default)]
-pub struct Since {
-    /// Revocations, by log and place.
-    pub revocations: Vec<PendingRevocationRow>,
-    /// Clients that were erased, with their certificates where those survived.
-    pub erased: BTreeMap<ClientId, String>,
-    /// Checkpoints that are known.
-    pub checkpoints: Vec<Checkpoint>,
-}
-
-impl Since {
-    /// Looks at one record of a surviving log.
-    pub fn record(&mut self, node: &str, epoch: i64, seq: u64, record: &ParsedRecord) {
-        let subjects: Vec<String> = record.subjects.iter().map(ToString::to_string).collect();
-        let subjects = subjects.join(" ");
-        let again = match record.kind {
-            Kind::WorkloadEnabled => Kind::WorkloadDisabled,
-            Kind::OperatorEnabled => Kind::OperatorDisabled,
-            Kind::ClientErased => {
-                if let Some(Subject::Client(id)) = record.subjects.first() {
-                    self.erased.entry(*id).or_default();
-                }
-                return;
-            }
-            kind if REVOKING.contains(&kind) => {
-                self.revocations.push(PendingRevocationRow {
-                    node: node.to_owned(),
-                    epoch,
-                    seq: i64::try_from(seq).unwrap_or(i64::MAX),
-                    at: record.at,
-                    kind: kind.as_str().to_owned(),
-                    subjects,
-                    settled_at: None,
-                    outcome: None,
-                    mac: Vec::new(),
-                });
-                return;
-            }
-            _ => return,
-        };
-        // What was enabled again later is not revoked.
-        self.revocations
-            .retain(|row| row.kind != again.as_str() || row.subjects != subjects);
-    }
-}
-
 /// What was restored.
 pub struct Restored {
-    /// How many rows of each table.
+    /// How many rows, of all tables.
     pub rows: u64,
     /// Clients that were erased again.
     pub erased: usize,
+    /// How many revocations wait to be confirmed.
+    pub waiting: i64,
     /// Whether this machine was given access to the root key.
     pub machine_added: bool,
+}
+
+/// What the restore of this very backup wrote into `database`, if its transaction was committed and
+/// only the files are missing.
+///
+/// # Errors
+/// The database is not available.
+pub async fn restored_before(
+    database: &Database,
+    inspected: &InspectedBackup,
+    since: &Since,
+) -> Result<Option<Restored>, StoreError> {
+    let mut tx = inspected.open_registry(database).read().await?;
+    let state = tx.deployment_state().await?;
+    let is_it = |state: &DeploymentStateRow| {
+        let manifest = state.manifest.as_deref();
+        manifest.is_some_and(|manifest| manifest == inspected.digest)
+    };
+    let Some(state) = state.filter(is_it) else {
+        return Ok(None);
+    };
+    let mut erased = 0;
+    for id in since.erased.keys() {
+        let then = tx.erasure(*id).await?;
+        let then = then.is_some_and(|row| Some(row.erased_at) == state.restored_at);
+        erased += usize::from(then && tx.client(*id).await?.is_some());
+    }
+    let recipients = tx.root_recipients().await?;
+    Ok(Some(Restored {
+        rows: inspected.manifest.all_rows(),
+        erased,
+        waiting: state.pending_revocations,
+        machine_added: recipients
+            .iter()
+            .any(|row| Some(row.added_at) == state.restored_at),
+    }))
 }
 
 /// Restores the backup `input`, which was inspected before, into `database`.
@@ -184,7 +183,7 @@ pub async fn restore_backup(
         }
     }
     tx.use_tagger(inspected.registry.clone());
-    begin_anew(&mut tx, inspected, how).await?;
+    let waiting = begin_anew(&mut tx, inspected, how).await?;
     let machine_added = admit_machine(&mut tx, inspected, how).await?;
     let mut erased = 0;
     for (id, certificate) in &how.since.erased {
@@ -195,6 +194,7 @@ pub async fn restore_backup(
     Ok(Restored {
         rows: written,
         erased,
+        waiting,
         machine_added,
     })
 }
@@ -208,18 +208,20 @@ fn give_up_lease(head: &TableHead, row: &mut [Value]) -> Result<(), BackupError>
     Ok(())
 }
 
-/// Writes the state: frozen, with logs that begin anew, and the revocations to be confirmed.
+/// Writes the state: frozen, with logs that begin anew, and the revocations to be confirmed. Says how
+/// many those are.
 async fn begin_anew(
     tx: &mut Tx,
     inspected: &InspectedBackup,
     how: &Restore<'_>,
-) -> Result<(), RestoreError> {
+) -> Result<i64, RestoreError> {
     let heads = inspected.heads.iter().map(|(head, _)| head.origin.epoch);
     let known = how.since.checkpoints.iter().map(|known| known.origin.epoch);
     let newest = heads.chain(known).max().unwrap_or(0);
     let newest = i64::try_from(newest).unwrap_or(i64::MAX - 1);
     // By the clock, so that two restores of one backup never give two logs one name.
     let epoch = how.now.secs().max(newest + 1);
+    let pending_revocations = list_revocations(tx, how.since).await?;
     tx.delete_deployment_state().await?;
     tx.insert_deployment_state(DeploymentStateRow {
         epoch,
@@ -229,17 +231,35 @@ async fn begin_anew(
         taken_at: Some(inspected.manifest.taken_at),
         manifest: Some(inspected.digest.to_vec()),
         lost_records: i64::try_from(how.lost).unwrap_or(i64::MAX),
+        pending_revocations,
         revision: 1,
         mac: Vec::new(),
     })
     .await?;
-    for row in &how.since.revocations {
-        tx.insert_pending_revocation(row.clone()).await?;
-    }
-    Ok(())
+    Ok(pending_revocations)
 }
 
-/// Lets this machine's identity open the root key, if it cannot yet.
+/// Adds the revocations since the backup to those that came with it: one that an earlier restore
+/// listed has the same place, and maybe was confirmed. Says how many wait.
+async fn list_revocations(tx: &mut Tx, since: &Since) -> Result<i64, RestoreError> {
+    let place = |row: &PendingRevocationRow| (row.node.clone(), row.epoch, row.seq);
+    let mut rows = tx.revocations_since_backup().await?;
+    let known: BTreeSet<_> = rows.iter().map(place).collect();
+    for row in since.revocations() {
+        if !known.contains(&place(&row)) {
+            // What has its place was not written by the service.
+            tx.delete_pending_revocation(&row.node, row.epoch, row.seq)
+                .await?;
+            tx.insert_pending_revocation(row.clone()).await?;
+            rows.push(row);
+        }
+    }
+    let waiting = rows.iter().filter(|row| row.settled_at.is_none()).count();
+    Ok(i64::try_from(waiting).unwrap_or(i64::MAX))
+}
+
+/// Lets this machine's identity open the root key, if it cannot yet. The first log after the restore
+/// records it (`vault/beginning.rs`).
 async fn admit_machine(
     tx: &mut Tx,
     inspected: &InspectedBackup,
@@ -255,6 +275,9 @@ async fn admit_machine(
         return Ok(false);
     }
     let mut rows = tx.root_recipients().await?;
+    if !list_fits(&rows, &root.wrapped) {
+        return Err(RestoreError::RecipientsAltered);
+    }
     let mut new = Vec::new();
     for recipient in how.machine.iter().filter_map(Identity::recipient) {
         let text = recipient.to_text().ok_or(RootError::PassphraseNotAlone)?;

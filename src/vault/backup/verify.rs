@@ -127,7 +127,8 @@ impl LogPlaces {
     }
 }
 
-/// Verifies one log after the other; their records come in the order of their logs.
+/// Verifies one log after the other. The records of each come together; in which order the logs come
+/// is the database's matter, whose collation may not be that of bytes.
 fn verify_logs<R: Read>(
     reader: &mut Reader<R>,
     places: &LogPlaces,
@@ -136,9 +137,16 @@ fn verify_logs<R: Read>(
     keys: &[VerifierKey],
     deployment: &str,
 ) -> Result<Vec<audit::Report>, BackupError> {
-    let mut reports = Vec::new();
+    let headless = BackupError::Damaged("records of a log that has no head, or that is torn apart");
+    let mut reports = BTreeMap::new();
     let mut waiting = reader.next_row()?;
-    for (name, head) in heads {
+    let mut left: BTreeMap<&LogName, &Head> = heads.iter().collect();
+    loop {
+        let next = match &waiting {
+            Some(row) => left.remove_entry(&places.name(row)?.0),
+            None => left.pop_first(),
+        };
+        let Some((name, head)) = next else { break };
         let mut failed = None;
         let records = std::iter::from_fn(|| {
             let row = waiting.take()?;
@@ -179,12 +187,12 @@ fn verify_logs<R: Read>(
         }
         let report = report.map_err(|_| BackupError::Damaged("an audit log"))?;
         if head.size > 0 {
-            reports.push(report);
+            reports.insert(name, report);
         }
     }
     match waiting {
-        Some(_) => Err(BackupError::Damaged("records of a log that has no head")),
-        None => Ok(reports),
+        Some(_) => Err(headless),
+        None => Ok(reports.into_values().collect()),
     }
 }
 

@@ -141,6 +141,16 @@ const PUBLIC: &[(&str, &str, &str)] = &[
     ),
     ("vault/backup/restore.rs", "digest_of", "the same"),
     (
+        "vault/backup/restore.rs",
+        "manifest == inspected.digest",
+        "the same",
+    ),
+    (
+        "vault/revoked_since.rs",
+        "list.sha256()",
+        "the content of a revocation list that its authority publishes",
+    ),
+    (
         "pki/authority.rs",
         "unused_bits",
         "the form of a signature that was received",
