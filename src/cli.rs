@@ -28,6 +28,7 @@ mod fields;
 mod files;
 mod in_use;
 mod init;
+mod intake;
 mod keys;
 mod manual;
 mod named;
@@ -43,10 +44,13 @@ mod restore;
 mod role;
 mod serve;
 mod stopped;
+mod submission;
 mod table;
+mod task;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod verification;
 mod version;
 mod whoami;
 mod wiping;
@@ -203,6 +207,23 @@ enum Command {
         strongroom credential version add cred_01… --field tenant_id=T --field client_secret=@FILE"
     )]
     Credential(credential::Command),
+    /// Asking clients for credentials by a link
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom intake invite --client example-realty --kind microsoft365 \
+        --label 'mail sync' --environment production --role m365-sync \
+        --contact ada@example.com --no-mail"
+    )]
+    Intake(intake::Command),
+    /// What clients handed in
+    #[command(
+        subcommand,
+        after_help = "Example:\n  strongroom submission watch subm_01…"
+    )]
+    Submission(submission::Command),
+    /// What an operator has to look at
+    #[command(subcommand, after_help = "Example:\n  strongroom task list")]
+    Task(task::Command),
     /// What servers are for
     #[command(subcommand, after_help = "Example:\n  strongroom role add m365-sync")]
     Role(named::Command),
@@ -420,6 +441,9 @@ impl Command {
             Self::Client(command) => client::run(command, session).await,
             Self::Contact(command) => contact::run(command, session).await,
             Self::Credential(command) => credential::run(command, session).await,
+            Self::Intake(command) => intake::run(command, session).await,
+            Self::Submission(command) => submission::run(command, session).await,
+            Self::Task(command) => task::run(command, session).await,
             Self::Role(command) => role::run(command, session).await,
             Self::Environment(command) => environment::run(command, session).await,
             Self::Workload(command) => workload::run(command, session).await,

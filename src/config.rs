@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{model::Slug, secret::Secret};
 pub use production::{ProductionError, Refusal};
-pub use providers::ProvidersConfig;
+pub use providers::{ProvidersConfig, VerificationConfig};
 pub use sources::{CLIENT_VARIABLES, check_environment, is_exempt};
 pub use template::{TemplateRoot, TemplateValues, write_commented_template};
 
@@ -55,6 +55,8 @@ pub struct Config {
     pub backup: BackupConfig,
     /// How the providers of credentials are asked.
     pub providers: ProvidersConfig,
+    /// What verifications may do.
+    pub verification: VerificationConfig,
 }
 
 /// Which of the two databases.
@@ -326,6 +328,7 @@ impl Settings {
                 })?,
             },
             providers: self.providers()?,
+            verification: self.verification()?,
         })
     }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod crypto;
 pub mod http;
 pub mod identity;
+pub mod jobs;
 pub mod memory;
 pub mod model;
 pub mod pki;

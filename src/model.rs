@@ -5,6 +5,7 @@
 
 mod credential;
 mod ids;
+mod intake;
 mod names;
 mod principal;
 mod sql_text;
@@ -18,7 +19,11 @@ pub use credential::{
 };
 pub use ids::{
     AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnrolmentTokenId, EnvironmentId,
-    IdError, KekId, KeyId, OperatorId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
+    IdError, InviteId, KekId, KeyId, OperatorId, RequestId, RoleId, ServiceKeyId, SubmissionId,
+    TaskId, VerificationId, VersionId, WorkloadId,
+};
+pub use intake::{
+    InviteAnswer, InviteEnd, RunCause, RunOutcome, RunState, Sealing, SubmissionState, TaskKind,
 };
 pub use names::{DisplayName, EmailAddress, NameError, Slug};
 pub use principal::{

@@ -50,6 +50,28 @@ pub fn is_secret(kind: CredentialKind, field: &str) -> bool {
     }
 }
 
+/// What says whose a credential is: none of it is a secret. Texts are in lower case.
+pub fn identity(kind: CredentialKind, fields: &Fields) -> Vec<(&'static str, String)> {
+    let text = |name| fields.text(name).map(str::to_lowercase);
+    let found = match kind {
+        CredentialKind::Microsoft365 => {
+            vec![
+                ("tenant_id", text("tenant_id")),
+                ("client_id", text("client_id")),
+            ]
+        }
+        CredentialKind::GoogleWorkspace => vec![
+            ("delegated_user", text("delegated_user")),
+            ("client_email", google_workspace::client_email(fields)),
+        ],
+        CredentialKind::Generic => Vec::new(),
+    };
+    found
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect()
+}
+
 /// Asks the provider whether a credential works. Each stage is reported once, when it is over. Bounded
 /// by the policy's time; never fails for the provider's trouble, a policy of the organisation or a
 /// fault of ours: that is [`Outcome::Undecided`]. The caller sees to it that no two run at once for one

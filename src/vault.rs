@@ -23,6 +23,8 @@ mod holder;
 mod holds;
 mod initialise;
 mod inspect;
+mod intake;
+mod invites;
 mod issue;
 mod keys;
 mod memory;
@@ -42,11 +44,14 @@ mod revoked_since;
 mod roll;
 mod scrub;
 mod server_certificate;
+mod submissions;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod verify;
 mod versions;
 mod workloads;
 
@@ -69,6 +74,8 @@ pub use form::Form;
 pub use holds::*;
 pub use initialise::*;
 pub use inspect::*;
+pub use intake::*;
+pub use invites::*;
 pub use keys::*;
 pub use memory::Authorities;
 pub use names::*;
@@ -82,6 +89,9 @@ pub use renewal::Renew;
 pub use revocation_lists::{NewRevocationList, RevocationListView};
 pub use roll::AuthorityRoll;
 pub use server_certificate::ServerCertificate;
+pub use submissions::*;
+pub use tasks::*;
+pub use verify::*;
 pub use versions::*;
 pub use workloads::*;
 
@@ -142,6 +152,8 @@ pub struct Vault {
     confirming: tokio::sync::Mutex<()>,
     /// How often the database's files are still to be scrubbed.
     scrubs_due: AtomicU8,
+    /// Told when a verification may be due.
+    work: tokio::sync::Notify,
     on_fatal: OnFatal,
     stopping: tokio::sync::watch::Sender<bool>,
 }

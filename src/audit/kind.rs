@@ -152,6 +152,30 @@ kinds! {
     RevocationConfirmed = "deployment.revocation-confirmed",
     /// Values are released again after a restore.
     DeploymentThawed = "deployment.thawed",
+    /// A contact was invited to hand in a credential.
+    IntakeInvited = "intake.invited",
+    /// An invitation was ended by an operator or by a newer one.
+    IntakeRevoked = "intake.revoked",
+    /// A client handed in a value.
+    IntakeSubmitted = "intake.submitted",
+    /// What came by a good link was refused.
+    IntakeRefused = "intake.refused",
+    /// A contact handed their invitation on to a colleague.
+    IntakeForwarded = "intake.forwarded",
+    /// A contact answered instead of handing something in.
+    IntakeAnswered = "intake.answered",
+    /// An operator ended a submission.
+    SubmissionClosed = "submission.closed",
+    /// A value is about to be opened and shown to its provider; durable before it is.
+    VerificationStarted = "verification.started",
+    /// A stage of a verification is over.
+    VerificationStage = "verification.stage",
+    /// A verification, or one attempt of it, is over.
+    VerificationFinished = "verification.finished",
+    /// Something has to be looked at by an operator.
+    TaskOpened = "task.opened",
+    /// A task was done, by an operator or by itself.
+    TaskClosed = "task.closed",
 }
 
 impl fmt::Display for Kind {

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 use super::record::RecordError;
 use crate::model::{
     AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnrolmentTokenId, EnvironmentId,
-    KekId, KeyId, OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId, VersionId, WorkloadId,
+    InviteId, KekId, KeyId, OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId, SubmissionId,
+    TaskId, VerificationId, VersionId, WorkloadId,
 };
 
 macro_rules! subjects {
@@ -82,6 +83,14 @@ subjects! {
     ServiceKey(ServiceKeyId),
     /// A backup.
     Backup(BackupId),
+    /// An invitation to hand in a credential.
+    Invite(InviteId),
+    /// What a client handed in.
+    Submission(SubmissionId),
+    /// A run of a verification.
+    Verification(VerificationId),
+    /// A task of an operator.
+    Task(TaskId),
     /// A request.
     Request(RequestId),
 }

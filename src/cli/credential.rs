@@ -8,7 +8,7 @@ use super::{
     Session,
     error::CliError,
     table::{Column, at, by, show},
-    version,
+    verification, version,
 };
 use crate::model::{CredentialId, CredentialKind, DisplayName, Slug};
 
@@ -53,6 +53,13 @@ pub enum Command {
     /// The values of a credential
     #[command(subcommand)]
     Version(version::Command),
+    /// Have a stored version checked at its provider, and follow its stages
+    Verify(verification::Verify),
+    /// List the newest verifications of a credential
+    Verifications {
+        /// Id of the credential
+        credential: CredentialId,
+    },
     /// Which workloads hold which version
     Holds {
         /// Id of the credential
@@ -210,6 +217,13 @@ pub async fn run(command: Command, session: &mut Session) -> Result<(), CliError
             print(session, &credential)
         }
         Command::Version(command) => version::run(command, session).await,
+        Command::Verify(arguments) => verification::run(arguments, session).await,
+        Command::Verifications { credential } => {
+            let credential = credential.to_string();
+            let path = ["credentials", credential.as_str(), "verifications"];
+            let runs = session.api.list(&path, &[], None).await?;
+            session.out.list(&runs, verification::COLUMNS)
+        }
         Command::Holds { credential } => {
             let credential = credential.to_string();
             let path = ["credentials", credential.as_str(), "holds"];

@@ -18,9 +18,12 @@ use crate::config::Database as DatabaseConfig;
 use crate::crypto::Identity;
 use crate::http::server::Limits;
 use crate::http::status::Metrics;
+use crate::jobs::Verifier;
 use crate::model::Slug;
+use crate::providers::{Cloud, Hosts, Outbound, ProbePolicy};
 use crate::random::{Random, SystemRandom};
 use crate::secret::Secret;
+use crate::standin::{StandIn, World};
 use crate::store::{Database, sqlite_path};
 use crate::telemetry;
 use crate::vault::{BackupSettings, CertificateLifetimes, Initialise, Open, Vault, initialise};
@@ -37,6 +40,15 @@ pub struct Arguments {
     /// Address of health and metrics; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8202")]
     pub status_listen: SocketAddr,
+    /// Address of the stand-in that answers for the providers; loopback only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub stand_in_listen: SocketAddr,
+    /// Address from which the stand-in's world can be changed, without TLS; loopback only
+    #[arg(long, value_name = "ADDRESS")]
+    pub stand_in_control: Option<SocketAddr>,
+    /// For how many seconds a refusal may be because what was made is new
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    pub settle_seconds: u16,
     /// File that holds a PostgreSQL URL; embedded database when left out
     #[arg(long, value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
@@ -112,6 +124,9 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
     } else {
         demonstration::write_profile(&arguments.dir, &url)?;
     }
+    let stand_in = start_stand_in(arguments).await?;
+    let verifier = verifier(&vault, &stand_in, arguments.settle_seconds)?;
+    let stand_in_url = (stand_in.url(), stand_in.control());
     let status_address = status.local_addr().unwrap_or(arguments.status_listen);
     let directory = arguments.dir.clone();
     let identity = ServerIdentity::Own(server_names(arguments.listen, None));
@@ -122,12 +137,50 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
         identity,
         limits: Limits::default(),
         metrics,
+        verifier,
     };
     node.run(move || {
         tracing::info!(%url, "serving");
-        banner::print(&directory, &url, status_address, fresh);
+        banner::print(&directory, &url, status_address, &stand_in_url, fresh);
     })
     .await
+}
+
+/// The providers, made up.
+async fn start_stand_in(arguments: &Arguments) -> Result<StandIn, CliError> {
+    let clock = SystemClock;
+    let world = World::demonstration(clock.now());
+    let (listen, control) = (arguments.stand_in_listen, arguments.stand_in_control);
+    StandIn::start(
+        world,
+        listen,
+        control,
+        Arc::new(clock),
+        Arc::new(SystemRandom::new()),
+    )
+    .await
+    .map_err(|error| CliError::local(error.to_string()))
+}
+
+/// What verifies values at the stand-in: the real providers are never asked from here.
+fn verifier(vault: &Arc<Vault>, stand_in: &StandIn, settle: u16) -> Result<Verifier, CliError> {
+    let hosts = Hosts::stand_in(Cloud::Global, &stand_in.url());
+    let hosts = hosts.map_err(|error| CliError::local(error.to_string()))?;
+    let outbound = Outbound::new(hosts, Some(stand_in.ca_pem().as_bytes()));
+    let outbound = outbound.map_err(|error| CliError::local(error.to_string()))?;
+    Ok(Verifier {
+        vault: Arc::clone(vault),
+        outbound: Arc::new(outbound),
+        policy: ProbePolicy {
+            sending: true,
+            ..ProbePolicy::default()
+        },
+        settle_secs: i64::from(settle),
+        at_once: 1000,
+        clock: Arc::new(SystemClock),
+        sleep: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom::new()),
+    })
 }
 
 fn api_address(listener: &tokio::net::TcpListener, wanted: SocketAddr) -> SocketAddr {

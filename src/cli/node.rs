@@ -13,6 +13,7 @@ use super::error::CliError;
 use crate::http::server::{Limits, Server, Transport};
 use crate::http::status::{self, Metrics, Readiness};
 use crate::http::{ApiState, api_router, surround};
+use crate::jobs::Verifier;
 use crate::vault::Vault;
 use certificate::{Certificate, CertificateState};
 pub use certificate::{ServerIdentity, server_names};
@@ -31,6 +32,8 @@ pub struct Node {
     pub limits: Limits,
     /// The metrics of this process.
     pub metrics: Metrics,
+    /// What verifies values at their providers.
+    pub verifier: Verifier,
 }
 
 struct NodeReadiness {
@@ -71,6 +74,7 @@ impl Node {
             identity,
             limits,
             metrics,
+            verifier,
         } = self;
         // Before anything says that the service is ready: whoever sees that may stop it.
         let mut signals = Signals::listen()?;
@@ -101,7 +105,8 @@ impl Node {
         };
         let upkeep = tokio::spawn(metrics.upkeep());
         let api = tokio::spawn(api.run(stopping.clone()));
-        let status = tokio::spawn(status.run(stopping));
+        let status = tokio::spawn(status.run(stopping.clone()));
+        let verifier = tokio::spawn(verifier.run(stopping));
         ready();
 
         signals.wait_for_end(&mut certificate).await;
@@ -109,6 +114,7 @@ impl Node {
         let _ = stop.send(true);
         let _ = api.await;
         let _ = status.await;
+        let _ = verifier.await;
         upkeep.abort();
         vault.close().await;
         tracing::info!("stopped");

@@ -17,6 +17,7 @@ use crate::config::{
 use crate::crypto::{Identity, Plugins, Recipient};
 use crate::http::server::Limits;
 use crate::http::status::Metrics;
+use crate::jobs::Verifier;
 use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::Database;
@@ -123,6 +124,16 @@ async fn serve(
     let status_listen = status.local_addr().unwrap_or(config.status.listen);
     let deployment = config.deployment;
     let ready = move || tracing::info!(%listen, status = %status_listen, %deployment, "serving");
+    let verifier = Verifier {
+        vault: Arc::clone(&vault),
+        outbound: Arc::new(outbound),
+        policy: config.verification.policy(),
+        settle_secs: i64::from(config.verification.settle_seconds),
+        at_once: config.verification.at_once,
+        clock: Arc::new(SystemClock),
+        sleep: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom::new()),
+    };
     Node {
         vault,
         api,
@@ -130,6 +141,7 @@ async fn serve(
         identity,
         limits,
         metrics,
+        verifier,
     }
     .run(ready)
     .await

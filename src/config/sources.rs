@@ -51,6 +51,12 @@ const KEYS: &[(&str, Form)] = &[
     ("providers.cloud", Form::Text),
     ("providers.ca_file", Form::Text),
     ("providers.stand_in", Form::Text),
+    ("verification.graph", Form::Text),
+    ("verification.ews", Form::Text),
+    ("verification.sending", Form::Switch),
+    ("verification.test_mailbox", Form::Text),
+    ("verification.settle_seconds", Form::Number),
+    ("verification.at_once", Form::Number),
 ];
 
 /// A variable called PASSPHRASE would invite people to put the passphrase itself into it.

@@ -148,7 +148,13 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
          # Authorities (PEM) instead of the public ones, for a proxy that opens TLS.\n\
          # ca_file = \"proxy-ca.pem\"\n\
          # Only for trying out: a stand-in on this machine that answers for all providers.\n\
-         # stand_in = \"https://localhost:8203\"",
+         # stand_in = \"https://localhost:8203\"\n\n\
+         [verification]\n# Microsoft's two interfaces: required, reported (one that works is enough) or skipped.\n\
+         # graph = \"reported\"\n# ews = \"reported\"\n\
+         # Whether a message may be sent from the test address to itself.\n# sending = false\n\
+         # The test address where a credential names none.\n# test_mailbox = \"sync-test@example.com\"\n\
+         # For how many seconds a refusal may be because what was made is new.\n\
+         # settle_seconds = 30\n# How many verifications may be under way at once.\n# at_once = 1000",
     );
     out
 }

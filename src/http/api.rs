@@ -13,8 +13,9 @@ use utoipa_axum::routes;
 
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
-    BASE, audit, authorities, backups, clients, contacts, credentials, deployment, enrolment, keys,
-    names, operators, principal_keys, receipts, revocation_lists, versions, workloads,
+    BASE, audit, authorities, backups, clients, contacts, credentials, deployment, enrolment,
+    intake, keys, names, operators, principal_keys, receipts, revocation_lists, verifications,
+    versions, workloads,
 };
 use super::{enrol, problem, workload};
 use crate::model;
@@ -47,6 +48,19 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(versions::activate_version))
         .routes(routes!(versions::reject_version))
         .routes(routes!(versions::retire_version))
+        .routes(routes!(verifications::verify_version))
+        .routes(routes!(verifications::list_verifications))
+        .routes(routes!(verifications::read_verification))
+        .routes(routes!(intake::list_invites, intake::create_invite))
+        .routes(routes!(intake::read_invite))
+        .routes(routes!(intake::revoke_invite))
+        .routes(routes!(intake::list_submissions))
+        .routes(routes!(intake::read_submission))
+        .routes(routes!(intake::verify_submission))
+        .routes(routes!(intake::activate_submission))
+        .routes(routes!(intake::close_submission))
+        .routes(routes!(intake::list_tasks))
+        .routes(routes!(intake::close_task))
         .routes(routes!(receipts::list_receipts))
         .routes(routes!(workloads::list_workloads, workloads::enrol_workload))
         .routes(routes!(workloads::read_workload, workloads::change_workload))
@@ -115,6 +129,8 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         (name = "roles", description = "What servers are for"),
         (name = "environments", description = "Where servers run"),
         (name = "credentials", description = "Credentials and their versions; values go in only"),
+        (name = "intake", description = "Asking clients for credentials, and what they handed in"),
+        (name = "tasks", description = "What an operator has to look at"),
         (name = "receipts", description = "Who was given what"),
         (name = "workloads", description = "Registered servers and their keys"),
         (name = "operators", description = "The vendor's people and their keys"),

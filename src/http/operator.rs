@@ -11,6 +11,7 @@ pub mod contacts;
 pub mod credentials;
 pub mod deployment;
 pub mod enrolment;
+pub mod intake;
 pub mod keys;
 pub mod names;
 pub mod operators;
@@ -18,6 +19,7 @@ pub mod principal_keys;
 pub mod problems;
 pub mod receipts;
 pub mod revocation_lists;
+pub mod verifications;
 pub mod versions;
 pub mod workloads;
 

@@ -137,6 +137,14 @@ ids! {
     EnrolmentTokenId = "enrt";
     /// A certificate authority that client certificates may come from.
     AuthorityId = "auth";
+    /// An invitation to a contact to hand in a credential.
+    InviteId = "intk";
+    /// What a client handed in by an invitation.
+    SubmissionId = "subm";
+    /// One run of a verification at the provider.
+    VerificationId = "verf";
+    /// Something that an operator has to look at.
+    TaskId = "task";
     /// A key-encryption key of one role, environment and generation.
     KekId = "kek";
     /// A key of the service itself.

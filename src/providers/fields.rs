@@ -74,6 +74,15 @@ impl Fields {
     /// The canonical JSON of all fields: an object with sorted names and no spaces. This is what is
     /// sealed, and what a release passes on as it is.
     pub fn to_canonical_json(&self) -> Secret {
+        self.canonical_json(|_| true)
+    }
+
+    /// The same without one field.
+    pub fn to_canonical_json_without(&self, field: &str) -> Secret {
+        self.canonical_json(|name| name != field)
+    }
+
+    fn canonical_json(&self, keep: impl Fn(&str) -> bool) -> Secret {
         // Never grows beyond this: growing would leave a copy behind.
         let most: usize = self
             .0
@@ -82,8 +91,8 @@ impl Fields {
             .sum();
         let mut json = Vec::with_capacity(most + 2);
         json.push(b'{');
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            if index > 0 {
+        for (name, value) in self.0.iter().filter(|(name, _)| keep(name)) {
+            if json.len() > 1 {
                 json.push(b',');
             }
             let text = std::str::from_utf8(value.expose_secret()).unwrap_or_default();

@@ -27,6 +27,12 @@ const RULES: &[Rule] = &[
     },
 ];
 
+/// The address of the service account, in lower case.
+pub(super) fn client_email(fields: &Fields) -> Option<String> {
+    let key = serde_json::from_str::<KeyFile<'_>>(fields.text("service_account_key")?).ok()?;
+    Some(key.client_email.to_lowercase())
+}
+
 /// Where Google gives tokens, whatever a key file says.
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 

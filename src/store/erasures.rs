@@ -49,11 +49,15 @@ pub struct Destroyed {
     pub fingerprints: u64,
     pub contacts: u64,
     pub receipts: u64,
+    pub tasks: u64,
+    pub verifications: u64,
+    pub submissions: u64,
+    pub invites: u64,
 }
 
 impl Tx {
-    /// Destroys the wrapped DEKs, sealed values, fingerprints, contacts and receipts of a client,
-    /// those in rows that the service would not read included.
+    /// Destroys the wrapped DEKs, sealed values, fingerprints, contacts and receipts of a client, and what
+    /// is known of its intake; those in rows that the service would not read included.
     ///
     /// # Errors
     /// The database is not available.
@@ -76,21 +80,46 @@ impl Tx {
         const CONTACTS: &str = "DELETE FROM contacts WHERE client_id = $1";
         const RECEIPTS: &str = "DELETE FROM receipts
             WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
-        let mut counts = [0; 5];
+        const TASKS: &str = "DELETE FROM tasks
+            WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
+        const VERIFICATIONS: &str = "DELETE FROM verifications
+            WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
+        const SUBMISSIONS: &str = "DELETE FROM submissions
+            WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
+        const INVITES: &str = "DELETE FROM invites
+            WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
+        let mut counts = [0; 9];
         on!(self, conn => {
-            let texts = [WRAPS, PAYLOADS, FINGERPRINTS, CONTACTS, RECEIPTS];
+            let texts = [
+                WRAPS, PAYLOADS, FINGERPRINTS, CONTACTS, RECEIPTS, TASKS, VERIFICATIONS,
+                SUBMISSIONS, INVITES,
+            ];
             for (count, sql) in counts.iter_mut().zip(texts) {
                 *count = sqlx::query::<Db>(sql).bind(client).execute(&mut *conn).await?
                     .rows_affected();
             }
         });
-        let [wraps, payloads, fingerprints, contacts, receipts] = counts;
+        let [
+            wraps,
+            payloads,
+            fingerprints,
+            contacts,
+            receipts,
+            tasks,
+            verifications,
+            submissions,
+            invites,
+        ] = counts;
         Ok(Destroyed {
             wraps,
             payloads,
             fingerprints,
             contacts,
             receipts,
+            tasks,
+            verifications,
+            submissions,
+            invites,
         })
     }
 

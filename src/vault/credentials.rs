@@ -7,7 +7,7 @@ use super::caller::Caller;
 use super::erase::live_client;
 use super::error::VaultError;
 use super::names::{environment_named, role_named};
-use super::recorder::Changed;
+use super::recorder::{Changed, Draft};
 use super::versions::{VersionView, rewrap_for};
 use super::{Vault, same_revision};
 use crate::audit::{Detail, Kind};
@@ -205,6 +205,52 @@ pub(super) async fn touch_credential(
     Ok(row)
 }
 
+/// Adds a credential without a value. Returns it with its record.
+pub(super) async fn insert_new(
+    tx: &mut Tx,
+    id: CredentialId,
+    new: NewCredential,
+    record: Draft,
+    now: Timestamp,
+) -> Result<(CredentialRow, Draft), VaultError> {
+    if new.roles.is_empty() || new.roles.len() > 32 {
+        return Err(VaultError::invalid("roles", "must name 1 to 32 roles"));
+    }
+    let client = client_named(tx, &new.client).await?.ok_or_else(|| {
+        VaultError::invalid(
+            "client",
+            "names a client that does not exist: add it with `client add`",
+        )
+    })?;
+    live_client(tx, client.id).await?;
+    let environment = environment_named(tx, &new.environment).await?;
+    let row = CredentialRow {
+        id,
+        client_id: client.id,
+        label: new.label,
+        kind: new.kind,
+        environment_id: environment.id,
+        created_at: now,
+        revision: 1,
+        mac: Vec::new(),
+    };
+    let row = tx.insert_credential(row).await?;
+    let mut record = record
+        .about([id.into(), client.id.into(), environment.id.into()])
+        .with("kind", Detail::Word(row.kind.as_str()));
+    for name in &new.roles {
+        let role = role_named(tx, name, "roles").await?;
+        tx.insert_credential_role(id, role.id)
+            .await
+            .map_err(|error| match error {
+                StoreError::Taken => VaultError::invalid("roles", "names a role twice"),
+                other => other.into(),
+            })?;
+        record.subjects.push(role.id.into());
+    }
+    Ok((row, record))
+}
+
 impl Vault {
     /// Adds a credential without a value.
     ///
@@ -223,38 +269,7 @@ impl Vault {
         let record = caller.draft(Kind::CredentialCreated);
         self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
-                let client = client_named(tx, &new.client).await?.ok_or_else(|| {
-                    VaultError::invalid(
-                        "client",
-                        "names a client that does not exist: add it with `client add`",
-                    )
-                })?;
-                live_client(tx, client.id).await?;
-                let environment = environment_named(tx, &new.environment).await?;
-                let row = CredentialRow {
-                    id,
-                    client_id: client.id,
-                    label: new.label,
-                    kind: new.kind,
-                    environment_id: environment.id,
-                    created_at: now,
-                    revision: 1,
-                    mac: Vec::new(),
-                };
-                let row = tx.insert_credential(row).await?;
-                let mut record = record
-                    .about([id.into(), client.id.into(), environment.id.into()])
-                    .with("kind", Detail::Word(row.kind.as_str()));
-                for name in &new.roles {
-                    let role = role_named(tx, name, "roles").await?;
-                    tx.insert_credential_role(id, role.id)
-                        .await
-                        .map_err(|error| match error {
-                            StoreError::Taken => VaultError::invalid("roles", "names a role twice"),
-                            other => other.into(),
-                        })?;
-                    record.subjects.push(role.id.into());
-                }
+                let (row, record) = insert_new(tx, id, new, record, now).await?;
                 let value = credential_view(tx, row, now).await?;
                 // Nothing can be released yet, so no node has to forget anything.
                 Ok(Changed {

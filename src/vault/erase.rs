@@ -410,6 +410,10 @@ async fn destroy(tx: &mut Tx, mut client: ClientRow, now: Timestamp) -> Result<G
         ("fingerprints", counts.fingerprints),
         ("contacts", counts.contacts),
         ("receipts", counts.receipts),
+        ("tasks", counts.tasks),
+        ("verifications", counts.verifications),
+        ("submissions", counts.submissions),
+        ("invites", counts.invites),
     ];
     let destroyed = destroyed.map(|(name, count)| (name.to_owned(), count));
     Ok(Gone {

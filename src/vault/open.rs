@@ -271,6 +271,7 @@ impl Vault {
             confirming: tokio::sync::Mutex::new(()),
             // A crash may have come between a change and its scrub.
             scrubs_due: AtomicU8::new(SCRUBS),
+            work: tokio::sync::Notify::new(),
             on_fatal: open.on_fatal,
             stopping,
         });

@@ -6,6 +6,7 @@ mod bundle;
 mod enrolment;
 mod erased;
 mod forged;
+mod intake;
 mod issued;
 mod principals;
 mod refusals;

@@ -14,12 +14,12 @@ use super::recorder::{Changed, Draft};
 use crate::audit::{Detail, Kind, Subject};
 use crate::crypto::{Kek, KekRef, Keyring, PayloadRef};
 use crate::model::{
-    CredentialId, DisplayName, ExpirySource, KekId, Permission, Precision, RoleId, Timestamp,
-    Verification, VersionId, VersionState,
+    CredentialId, CredentialKind, DisplayName, ExpirySource, KekId, Permission, Precision, RoleId,
+    Timestamp, Verification, VersionId, VersionState,
 };
 use crate::providers::{self, Fields};
 use crate::random::Random;
-use crate::secret::SecretKey;
+use crate::secret::{Secret, SecretKey};
 use crate::store::{CredentialRow, FingerprintRow, KekRow, Tx, VersionRow, WrapRow};
 
 /// A value to be sealed as a new version.
@@ -197,12 +197,119 @@ pub(super) async fn rewrap_for(
     Ok(made.into_iter().collect())
 }
 
+/// A value that is about to become a version.
+pub(super) struct NewValue {
+    pub id: VersionId,
+    fingerprints: Vec<FingerprintRow>,
+    plaintext: Secret,
+    dek: SecretKey,
+    expiry: Option<(Timestamp, Precision)>,
+    now: Timestamp,
+}
+
+/// Checks fields and date against what the kind asks for; every broken rule at once.
+pub(super) fn check_value(
+    kind: CredentialKind,
+    fields: &Fields,
+    expires_at: Option<&str>,
+) -> Result<Option<(Timestamp, Precision)>, VaultError> {
+    let problems = providers::check(kind, fields);
+    let mut errors: Vec<FieldError> = problems
+        .into_iter()
+        .map(|problem| FieldError {
+            field: match problem.field.is_empty() {
+                true => "fields".into(),
+                false => format!("fields.{}", problem.field).into(),
+            },
+            rule: problem.rule.into(),
+        })
+        .collect();
+    let expiry = match expires_at.map(Timestamp::parse_with_precision) {
+        None => None,
+        Some(Ok(expiry)) => Some(expiry),
+        Some(Err(error)) => {
+            let rule = error.to_string().into();
+            errors.push(FieldError {
+                field: "expires_at".into(),
+                rule,
+            });
+            None
+        }
+    };
+    match errors.is_empty() {
+        true => Ok(expiry),
+        false => Err(VaultError::Invalid(errors)),
+    }
+}
+
+/// Seals a value as the next version of a credential, pending, wrapped for each role that may read it.
+/// Returns it with the records that belong to it.
+pub(super) async fn insert_pending(
+    tx: &mut Tx,
+    id: CredentialId,
+    value: NewValue,
+    added: Draft,
+    keyring: &Keyring,
+    random: &dyn Random,
+) -> Result<(VersionRow, Vec<Draft>), VaultError> {
+    let NewValue {
+        id: version_id,
+        fingerprints,
+        plaintext,
+        dek,
+        expiry,
+        now,
+    } = value;
+    let credential = touch_credential(tx, id, None, |_| ()).await?;
+    let number = tx.newest_version_number(id).await? + 1;
+    let version = u64::try_from(number).unwrap_or(0);
+    let payload = PayloadRef {
+        environment: credential.environment_id,
+        credential: id,
+        version,
+        version_id,
+    };
+    let sealed = keyring.seal_payload(&dek, payload, &plaintext, random)?;
+    let row = VersionRow {
+        id: version_id,
+        credential_id: id,
+        number,
+        state: VersionState::Pending,
+        verification: Verification::None,
+        expires_at: expiry.map(|(at, _)| at),
+        expires_precision: expiry.map(|(_, precision)| precision),
+        expires_source: expiry.map(|_| ExpirySource::Declared),
+        compromised_at: None,
+        created_at: now,
+        state_changed_at: now,
+        reason: None,
+        mac: Vec::new(),
+    };
+    let row = tx.insert_version(row, &sealed).await?;
+    tx.insert_fingerprints(&fingerprints).await?;
+    let mut records = vec![added.about([numbered(id, number), version_id.into()])];
+    for role in tx.credential_roles(id).await? {
+        let (kek, made) = newest_kek(tx, &credential, role, keyring, random, now).await?;
+        records.extend(made);
+        let wrapped = keyring.wrap_dek(&kek, id, version, &dek, random)?;
+        let kek_id = kek.reference().id;
+        tx.insert_wrap(&WrapRow {
+            version_id,
+            role_id: role,
+            kek_id,
+            wrapped,
+        })
+        .await?;
+    }
+    Ok((row, records))
+}
+
 /// Makes a pending or previous version the active one; the one that was becomes `previous`.
-async fn activate(
+pub(super) async fn activate(
     tx: &mut Tx,
     credential: CredentialId,
     number: i64,
-    reason: &DisplayName,
+    reason: Option<&DisplayName>,
     now: Timestamp,
 ) -> Result<(), VaultError> {
     let mut version = tx
@@ -235,14 +342,14 @@ async fn activate(
     if version.verification == Verification::None {
         version.verification = Verification::Operator;
     }
-    version.reason = Some(reason.as_str().to_owned());
+    version.reason = reason.map(|reason| reason.as_str().to_owned());
     if !tx.update_version(&mut version, from).await? {
         return Err(VaultError::Changed);
     }
     Ok(())
 }
 
-fn numbered(credential: CredentialId, number: i64) -> Subject {
+pub(super) fn numbered(credential: CredentialId, number: i64) -> Subject {
     Subject::Numbered(credential, u64::try_from(number).unwrap_or(0))
 }
 
@@ -263,91 +370,20 @@ impl Vault {
         let now = self.clock.now();
         let credential = self.db.read().await?.credential(id).await?;
         let credential = credential.ok_or(VaultError::NotFound)?;
-        let problems = providers::check(credential.kind, &new.fields);
-        let mut errors: Vec<FieldError> = problems
-            .into_iter()
-            .map(|problem| FieldError {
-                field: match problem.field.is_empty() {
-                    true => "fields".into(),
-                    false => format!("fields.{}", problem.field).into(),
-                },
-                rule: problem.rule.into(),
-            })
-            .collect();
-        let expiry = match new
-            .expires_at
-            .as_deref()
-            .map(Timestamp::parse_with_precision)
-        {
-            None => None,
-            Some(Ok(expiry)) => Some(expiry),
-            Some(Err(error)) => {
-                let rule = error.to_string().into();
-                errors.push(FieldError {
-                    field: "expires_at".into(),
-                    rule,
-                });
-                None
-            }
-        };
-        if !errors.is_empty() {
-            return Err(VaultError::Invalid(errors));
-        }
-
-        let version_id = VersionId::generate(now, self.random.as_ref())?;
-        let fingerprints = self.fingerprints(&credential, version_id, &new.fields);
-        let plaintext = new.fields.to_canonical_json();
-        let dek = SecretKey::generate(self.random.as_ref())?;
+        let expiry = check_value(credential.kind, &new.fields, new.expires_at.as_deref())?;
+        let value = self.seal_later(&credential, &new.fields, expiry, now)?;
         let (keyring, random) = (self.keyring.clone(), self.random.clone());
         let added = caller.draft(Kind::VersionAdded);
         let activated = caller.draft(Kind::VersionActivated);
         self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
-                let credential = touch_credential(tx, id, None, |_| ()).await?;
-                let number = tx.newest_version_number(id).await? + 1;
-                let payload = PayloadRef {
-                    environment: credential.environment_id,
-                    credential: id,
-                    version: u64::try_from(number).unwrap_or(0),
-                    version_id,
-                };
-                let sealed = keyring.seal_payload(&dek, payload, &plaintext, random.as_ref())?;
-                let row = VersionRow {
-                    id: version_id,
-                    credential_id: id,
-                    number,
-                    state: VersionState::Pending,
-                    verification: Verification::None,
-                    expires_at: expiry.map(|(at, _)| at),
-                    expires_precision: expiry.map(|(_, precision)| precision),
-                    expires_source: expiry.map(|_| ExpirySource::Declared),
-                    compromised_at: None,
-                    created_at: now,
-                    state_changed_at: now,
-                    reason: None,
-                    mac: Vec::new(),
-                };
-                tx.insert_version(row, &sealed).await?;
-                tx.insert_fingerprints(&fingerprints).await?;
-                let mut records = vec![added.about([numbered(id, number), version_id.into()])];
-                for role in tx.credential_roles(id).await? {
-                    let (kek, made) =
-                        newest_kek(tx, &credential, role, &keyring, random.as_ref(), now).await?;
-                    records.extend(made);
-                    let version = u64::try_from(number).unwrap_or(0);
-                    let wrapped = keyring.wrap_dek(&kek, id, version, &dek, random.as_ref())?;
-                    let kek_id = kek.reference().id;
-                    tx.insert_wrap(&WrapRow {
-                        version_id,
-                        role_id: role,
-                        kek_id,
-                        wrapped,
-                    })
-                    .await?;
-                }
+                let version_id = value.id;
+                let inserted = insert_pending(tx, id, value, added, &keyring, random.as_ref());
+                let (row, mut records) = inserted.await?;
+                let number = row.number;
                 let mut subjects = Vec::new();
                 if let Some(Reason { reason }) = &new.activate {
-                    activate(tx, id, number, reason, now).await?;
+                    activate(tx, id, number, Some(reason), now).await?;
                     records.push(activated.about([numbered(id, number), version_id.into()]));
                     subjects.push(id.to_string());
                 }
@@ -363,6 +399,25 @@ impl Vault {
             })
         })
         .await
+    }
+
+    /// Everything of a new version that is made before the change, whose transaction others wait for.
+    pub(super) fn seal_later(
+        &self,
+        credential: &CredentialRow,
+        fields: &Fields,
+        expiry: Option<(Timestamp, Precision)>,
+        now: Timestamp,
+    ) -> Result<NewValue, VaultError> {
+        let id = VersionId::generate(now, self.random.as_ref())?;
+        Ok(NewValue {
+            id,
+            fingerprints: self.fingerprints(credential, id, fields),
+            plaintext: fields.to_canonical_json(),
+            dek: SecretKey::generate(self.random.as_ref())?,
+            expiry,
+            now,
+        })
     }
 
     /// Keyed fingerprints of the secret fields: the same value gives the same fingerprint in every
@@ -408,7 +463,7 @@ impl Vault {
         self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
                 let row = touch_credential(tx, id, Some(expected), |_| ()).await?;
-                activate(tx, id, number, &reason.reason, now).await?;
+                activate(tx, id, number, Some(&reason.reason), now).await?;
                 let value = credential_view(tx, row, now).await?;
                 Ok(Changed {
                     value,
@@ -507,7 +562,7 @@ impl Vault {
 }
 
 /// Brings a version to an end state and destroys what could open it.
-async fn end(
+pub(super) async fn end(
     tx: &mut Tx,
     mut version: VersionRow,
     to: VersionState,

@@ -36,6 +36,7 @@ mod restore;
 mod restore_time;
 mod server_certificate;
 mod tampering;
+mod verification;
 mod worker;
 mod worker_checkpoints;
 mod worker_program;

@@ -5,7 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// Prints the banner. A closed standard output is no reason to stop.
-pub(super) fn print(directory: &Path, url: &str, status: SocketAddr, fresh: bool) {
+pub(super) fn print(
+    directory: &Path,
+    url: &str,
+    status: SocketAddr,
+    stand_in: &(String, Option<SocketAddr>),
+    fresh: bool,
+) {
     let exe = program();
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
     let file = |name: &str| quoted(&directory.join(name).display().to_string());
@@ -21,6 +27,7 @@ Strongroom is running, for trying out only: keys lie in the clear in this direct
 
   API      {url}
   status   http://{status}/readyz  and /metrics
+  stand-in {stand_in}  answers for Microsoft and Google
   files    {directory}
 
 Copy these lines into another terminal. They make it the demonstration worker:
@@ -38,6 +45,8 @@ Then try:
      {exe} --cert {other_cert} --key {other_key} fetch
   3. The operator sees who got what, and never a value:
      {exe} --cert {operator_cert} --key {operator_key} audit list
+  4. The operator has the credential checked at its provider (here the stand-in), stage by stage:
+     {exe} --cert {operator_cert} --key {operator_key} credential verify --client example-realty
 
 The same with curl, by client certificate and by signed assertion:
 
@@ -47,6 +56,10 @@ The same with curl, by client certificate and by signed assertion:
 Ctrl-C stops it; started again, it goes on with the same data.
 "#,
         directory = directory.display(),
+        stand_in = match stand_in.1 {
+            None => stand_in.0.clone(),
+            Some(control) => format!("{} (changed at http://{control}/world)", stand_in.0),
+        },
         worker_cert = file("worker.pem"),
         worker_key = file("worker.key"),
         other_cert = file("other.pem"),

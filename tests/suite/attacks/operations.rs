@@ -85,6 +85,32 @@ impl Stage {
         format!("/credentials/{id}")
     }
 
+    /// A credential of Microsoft 365 with an active version.
+    pub fn microsoft(&self) -> String {
+        let body = json!({"client": "acme", "label": "l", "kind": "microsoft365",
+                          "environment": "production", "roles": ["m365-sync"]});
+        let path = format!(
+            "/credentials/{}",
+            id_of(&self.admin.create("/credentials", &body))
+        );
+        let fields = json!({"tenant_id": "11111111-2222-4333-8444-555555555555",
+                            "client_id": "66666666-7777-4888-9999-aaaaaaaaaaaa",
+                            "client_secret": "made up"});
+        let body = json!({"fields": fields, "activate": {"reason": "r"}});
+        self.admin.create(&format!("{path}/versions"), &body);
+        path
+    }
+
+    /// What an invitation for a new credential is made from.
+    pub fn invitation(&self) -> Value {
+        let contact = self.contact();
+        let (client, contact) = contact.split_once("/contacts/").expect("a contact");
+        let client = client.trim_start_matches("/clients/");
+        json!({"new": {"client": client, "label": "l", "kind": "generic",
+                       "environment": "production", "roles": ["m365-sync"]},
+               "contact": contact, "no_mail": true})
+    }
+
     /// A credential with two versions, the second of them active or pending.
     pub fn versions(&self, active: bool) -> String {
         let path = self.empty();
@@ -223,6 +249,48 @@ impl Stage {
             "POST /credentials/{credential}/versions/{number}/activate" => act("activate", 2, false, reason()),
             "POST /credentials/{credential}/versions/{number}/reject" => act("reject", 2, false, reason()),
             "POST /credentials/{credential}/versions/{number}/retire" => act("retire", 1, true, Some(json!({}))),
+            "POST /credentials/{credential}/versions/{number}/verify" => {
+                let path = self.microsoft();
+                post(CREDENTIALS, &format!("{path}/versions/1/verify"), json!({}))
+            }
+            "GET /credentials/{credential}/verifications" => get(READ, &format!("{}/verifications", self.empty())),
+            "GET /verifications/{verification}" => {
+                let path = format!("{}/versions/1/verify", self.microsoft());
+                let run = id_of(&self.admin.create(&path, &json!({})));
+                get(READ, &format!("/verifications/{run}"))
+            }
+            "GET /invites" => get(READ, "/invites"),
+            "POST /invites" => post(CREDENTIALS, "/invites", self.invitation()),
+            "GET /invites/{invite}" => {
+                let invite = id_of(&self.admin.create("/invites", &self.invitation()));
+                get(READ, &format!("/invites/{invite}"))
+            }
+            "POST /invites/{invite}/revoke" => {
+                let invite = id_of(&self.admin.create("/invites", &self.invitation()));
+                Call { good: 200, ..post(CREDENTIALS, &format!("/invites/{invite}/revoke"), json!({})) }
+            }
+            // Submissions come over the pages, and tasks follow from what clients and providers do: who
+            // may, is told that this one is not there.
+            "GET /submissions" => get(READ, "/submissions"),
+            "GET /submissions/{submission}" => Call {
+                good: 404, ..get(READ, "/submissions/subm_01kaqz3m8v7d6k2n4p9r5s1t0x")
+            },
+            "POST /submissions/{submission}/verify" => Call {
+                good: 404, ..post(CREDENTIALS, "/submissions/subm_01kaqz3m8v7d6k2n4p9r5s1t0x/verify", json!({}))
+            },
+            "POST /submissions/{submission}/activate" => Call {
+                good: 404,
+                ..post(CREDENTIALS, "/submissions/subm_01kaqz3m8v7d6k2n4p9r5s1t0x/activate", json!({"reason": "r"}))
+            },
+            "POST /submissions/{submission}/close" => Call {
+                good: 404,
+                ..post(CREDENTIALS, "/submissions/subm_01kaqz3m8v7d6k2n4p9r5s1t0x/close", json!({"reason": "r"}))
+            },
+            "GET /tasks" => get(READ, "/tasks"),
+            "POST /tasks/{task}/close" => Call {
+                good: 404,
+                ..post(CREDENTIALS, "/tasks/task_01kaqz3m8v7d6k2n4p9r5s1t0x/close", json!({"reason": "r"}))
+            },
             "GET /receipts" => get(READ, "/receipts"),
             "GET /workloads" => get(READ, "/workloads"),
             "POST /workloads" => post(PRINCIPALS, "/workloads",

@@ -206,6 +206,14 @@ pub const STEPS: &[Step] = &[
     step("GET /release/{credential}").by_worker(),
     step("POST /credentials/{credential}/versions/{number}/retire")
         .body(|_| json!({"override_holds": true, "reason": "a tour"})).of(CREDENTIAL),
+    step("POST /clients/{client}/contacts")
+        .body(|_| json!({"name": "Bea", "email": "bea@company.example", "role": "technical"}))
+        .keeps("contact", "/id").shows(CONTACT),
+    step("POST /invites")
+        .body(|lap| json!({"credential": lap.ids["credential"], "contact": lap.ids["contact"],
+                           "code": true, "no_mail": true}))
+        .keeps("invite", "/id").shows("/invites/{invite}"),
+    step("POST /invites/{invite}/revoke").shows("/invites/{invite}"),
     step("POST /workloads")
         .body(|lap| json!({"name": lap.name, "environment": "production", "roles": ["m365-sync"]}))
         .keeps("workload", "/id").shows(WORKLOAD),
@@ -252,8 +260,15 @@ pub const STEPS: &[Step] = &[
         .body(|lap| json!({"confirm": format!("e-{}", lap.name)})).of(CLIENT),
 ];
 
-/// What goes well only after a restore, and is tried there.
-const ELSEWHERE: &[&str] = &["POST /deployment/thaw"];
+/// What goes well only after a restore, or needs a provider or a client, and is tried there.
+const ELSEWHERE: &[&str] = &[
+    "POST /deployment/thaw",
+    "POST /credentials/{credential}/versions/{number}/verify",
+    "POST /submissions/{submission}/verify",
+    "POST /submissions/{submission}/activate",
+    "POST /submissions/{submission}/close",
+    "POST /tasks/{task}/close",
+];
 
 /// One walk through [`STEPS`], with names of its own.
 pub struct Lap {
@@ -377,6 +392,9 @@ impl Lap {
         let mut path = self.path(match operation.path.as_str() {
             // Only the own authorities have lists of ours.
             "/authorities/{authority}/crl" => "/authorities/{rolled}/crl",
+            // There is none: the steps hand nothing in, and ask no provider.
+            "/verifications/{verification}" => "/credentials/{credential}/verifications",
+            "/submissions/{submission}" => "/submissions",
             other => other,
         });
         for (name, _) in operation.query.iter().filter(|(_, required)| *required) {

@@ -1,0 +1,5 @@
+//! The clockwork: what the service does by itself, through the same operations of the vault as anybody.
+
+mod verifier;
+
+pub use verifier::Verifier;
