@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::stored::Stored;
 use super::tag::{Fields, Tagged};
-use super::tx::{Page, Tx, on, one};
+use super::tx::{Inner, Page, Tx, on, one};
 use crate::model::{BackupId, Timestamp};
 
 /// A backup as stored.
@@ -48,6 +48,19 @@ impl Tagged for BackupRow {
 }
 
 impl Tx {
+    /// Lets PostgreSQL look at what was just written. Without statistics it plans the first bundles of a
+    /// large deployment as if the tables were small, until autovacuum has been there. SQLite plans by
+    /// its indexes alone.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn gather_statistics(&mut self) -> Result<(), StoreError> {
+        if let Inner::Postgres(tx) = &mut self.inner {
+            sqlx::query("ANALYZE").execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
     /// Adds a backup that is about to be taken.
     ///
     /// # Errors

@@ -15,7 +15,9 @@ use crate::support::api::{Worker, value_of};
 use crate::support::cli::{Ended, cli, cli_json, run};
 use crate::support::proof::Signer;
 use crate::support::service::program;
-use crate::support::{Admin, Backend, Deployment, Request, Service, id_of, on_both, pause, text};
+use crate::support::{
+    Admin, Backend, Deployment, Request, Service, id_of, on_both, pause, sql, text,
+};
 
 on_both!(
     promise_7_a_restore_is_complete_frozen_and_knows_what_was_revoked,
@@ -31,6 +33,17 @@ fn promise_7_a_backup_goes_from_sqlite_to_postgresql_and_back() {
     let stage = Stage::new(&Backend::Sqlite);
     let there = stage.deployment.new_machine(&postgres, "there");
     stage.restore(&there, &["--accept-older"]).ok();
+    // What was restored can be planned with at once.
+    let settings = std::fs::read_to_string(&there).expect("the settings");
+    let file = settings
+        .lines()
+        .find_map(|line| line.strip_prefix("url_file = "));
+    let url = std::fs::read_to_string(file.expect("a file").trim_matches('"')).expect("the URL");
+    sql::postgres(
+        url.trim(),
+        "DO $$ BEGIN ASSERT (SELECT count(DISTINCT tablename) = 2 FROM pg_stats WHERE schemaname = \
+         'public' AND tablename IN ('credentials', 'credential_versions')); END $$",
+    );
     let service = Service::serve(&there);
     thaw(&service);
     stage.releases(&service);

@@ -190,6 +190,7 @@ pub async fn restore_backup(
         let certificate = certificate.clone();
         erased += usize::from(erase_again(&mut tx, *id, certificate, how.now).await?);
     }
+    tx.gather_statistics().await?;
     tx.commit().await?;
     Ok(Restored {
         rows: written,
