@@ -316,7 +316,8 @@ impl Vault {
                 if let Some(newest) = tx.newest_submission_by(invite.id).await? {
                     let replayed = enc_sha256.is_some() && newest.enc_sha256 == enc_sha256;
                     let again = newest.is_open() && newest.state == SubmissionState::Verifying;
-                    if newest.value_tag == tag && (again || replayed) {
+                    let same = bool::from(newest.value_tag.ct_eq(&tag));
+                    if same && (again || replayed) {
                         return Ok(Changed {
                             value: Ok(submission_view(tx, newest).await?),
                             records: Vec::new(),

@@ -226,7 +226,8 @@ impl Bench<'_> {
                     let mut words = about.split([' ', '|', '<', '>', ',']);
                     words.any(|word| word.strip_prefix("--") == Some(long))
                 }
-                None => about.contains(&arg.to_string()),
+                // An optional one stands in other brackets than where it is missed.
+                None => about.contains(arg.to_string().trim_matches(['[', ']', '<', '>', '.'])),
             };
             match error.kind() {
                 ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
@@ -270,9 +271,15 @@ impl Bench<'_> {
         };
         let id = |prefix: &str| format!("{prefix}_{}", "0".repeat(26));
         let others = ["generic", "tech-ops", "1", "ada@company.example"].map(str::to_owned);
-        let ids = ["clnt", "cont", "auth", "pkey", "enrt", "wkld"].map(id);
+        let ids = [
+            "clnt", "cont", "auth", "pkey", "enrt", "wkld", "intk", "subm", "verf", "task",
+        ];
+        let last = 5 + ids.len();
+        let ids = ids.map(id);
         let mut values = std::iter::once(value).chain(others).chain(ids);
-        let value = values.nth(n).or_else(|| (n == 11).then(|| "0".repeat(64)));
+        let value = values
+            .nth(n)
+            .or_else(|| (n == last).then(|| "0".repeat(64)));
         let value = value.unwrap_or_else(|| panic!("say here what {arg} may be"));
         match arg.get_long() {
             Some(long) if arg.get_action().takes_values() => {
