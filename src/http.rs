@@ -12,6 +12,7 @@ pub mod extract;
 pub mod limits;
 mod meter;
 pub mod operator;
+pub mod pages;
 pub mod problem;
 mod registry;
 pub mod request_id;
