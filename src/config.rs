@@ -43,6 +43,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// The API listener.
     pub api: ApiConfig,
+    /// The pages for clients, if there are any.
+    pub pages: Option<PagesConfig>,
     /// Health, readiness and metrics.
     pub status: StatusConfig,
     /// What is logged, and how.
@@ -96,6 +98,17 @@ pub struct ApiConfig {
     /// Certificate chain (PEM) and its private key (PEM, PKCS#8); both or neither.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// How clients reach it, when that is not the address itself. Without a trailing slash.
+    pub url: Option<String>,
+}
+
+/// The listener of the pages that clients see.
+#[derive(Clone, Debug)]
+pub struct PagesConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Certificate chain (PEM) and its private key (PEM, PKCS#8); both or neither.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// How clients reach it: what links begin with. Without a trailing slash.
     pub url: Option<String>,
 }
 
@@ -285,12 +298,13 @@ impl Settings {
             plugins: self.plugins()?,
             api: ApiConfig {
                 listen: self.or("api.listen", "127.0.0.1:8200", Found::address)?,
-                certificate: self.certificate()?,
+                certificate: self.certificate("api.certificate", "api.key")?,
                 url: self.optional("api.url", |found| {
                     https_origin(&found.text)
                         .ok_or("must be https:// and a host, with a port if needed, and no path")
                 })?,
             },
+            pages: self.pages()?,
             status: StatusConfig {
                 listen: self.or("status.listen", "127.0.0.1:8202", Found::address)?,
             },
@@ -412,9 +426,36 @@ impl Settings {
         Ok(PluginsConfig { names, directory })
     }
 
-    fn certificate(&mut self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
-        let certificate = self.optional("api.certificate", Found::path)?;
-        let key = self.optional("api.key", Found::path)?;
+    fn pages(&mut self) -> Result<Option<PagesConfig>, ConfigError> {
+        let listen = self.optional("pages.listen", Found::address)?;
+        let certificate = self.certificate("pages.certificate", "pages.key")?;
+        let url = self.optional("pages.url", |found| {
+            https_origin(&found.text)
+                .ok_or("must be https:// and a host, with a port if needed, and no path")
+        })?;
+        match listen {
+            Some(listen) => Ok(Some(PagesConfig {
+                listen,
+                certificate,
+                url,
+            })),
+            None if certificate.is_none() && url.is_none() => Ok(None),
+            // They would be in force nowhere.
+            None => Err(ConfigError::Missing {
+                key: "pages.listen",
+                what: "without it there are no pages",
+                variable: sources::variable("pages.listen"),
+            }),
+        }
+    }
+
+    fn certificate(
+        &mut self,
+        certificate_key: &'static str,
+        key_key: &'static str,
+    ) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        let certificate = self.optional(certificate_key, Found::path)?;
+        let key = self.optional(key_key, Found::path)?;
         let missing = |key| ConfigError::Missing {
             key,
             what: "certificate and key belong together",
@@ -423,8 +464,8 @@ impl Settings {
         match (certificate, key) {
             (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
             (None, None) => Ok(None),
-            (Some(_), None) => Err(missing("api.key")),
-            (None, Some(_)) => Err(missing("api.certificate")),
+            (Some(_), None) => Err(missing(key_key)),
+            (None, Some(_)) => Err(missing(certificate_key)),
         }
     }
 

@@ -60,6 +60,7 @@ impl Deployment {
         command.current_dir(&self.home).arg("dev").arg("--dir");
         command.arg(self.files()).arg("--log=warn");
         command.arg(format!("--listen={}", self.address));
+        command.arg("--pages-listen=127.0.0.1:0");
         command.arg(format!("--status-listen={}", self.status));
         let log = self.home.join("log");
         let begin = Instant::now();

@@ -71,6 +71,7 @@ impl Service {
         command.current_dir(directory).arg("dev");
         command.arg("--dir").arg(&files);
         command.arg(format!("--listen={address}"));
+        command.arg("--pages-listen=127.0.0.1:0");
         command.arg(format!("--status-listen={status}"));
         if let Some(url) = database_url {
             let file = directory.join("database-url");

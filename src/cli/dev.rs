@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::data_lock::{DataLock, private_directory};
-use super::node::{Node, ServerIdentity, bind, on_fatal, runtime, server_names};
+use super::node::{Node, PagesListener, ServerIdentity, bind, on_fatal, runtime, server_names};
 use super::serve::open_database;
 use super::{Environment, error::CliError};
 use crate::clock::{Clock, SystemClock};
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Address of the API; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8200")]
     pub listen: SocketAddr,
+    /// Address of the pages that clients see; loopback only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8201")]
+    pub pages_listen: SocketAddr,
     /// Address of health and metrics; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8202")]
     pub status_listen: SocketAddr,
@@ -79,6 +82,7 @@ impl Layout {
 pub fn run(arguments: &Arguments, _: &Environment) -> Result<(), CliError> {
     for (address, option) in [
         (arguments.listen, "--listen"),
+        (arguments.pages_listen, "--pages-listen"),
         (arguments.status_listen, "--status-listen"),
     ] {
         if !address.ip().is_loopback() {
@@ -98,6 +102,7 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
     private_directory(&layout.data.join("keys"))?;
     let _lock = DataLock::take(&layout.data)?;
     let api = bind(arguments.listen, "--listen").await?;
+    let pages = bind(arguments.pages_listen, "--pages-listen").await?;
     let status = bind(arguments.status_listen, "--status-listen").await?;
     let metrics = Metrics::install().map_err(|error| CliError::local(error.to_string()))?;
     let database = match &arguments.database_url_file {
@@ -130,9 +135,16 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
     let status_address = status.local_addr().unwrap_or(arguments.status_listen);
     let directory = arguments.dir.clone();
     let identity = ServerIdentity::Own(server_names(arguments.listen, None));
+    let pages_url = format!("https://{}", api_address(&pages, arguments.pages_listen));
+    let pages = PagesListener {
+        listener: pages,
+        identity: ServerIdentity::Own(server_names(arguments.pages_listen, None)),
+        origin: None,
+    };
     let node = Node {
         vault,
         api,
+        pages: Some(pages),
         status,
         identity,
         limits: Limits::default(),
@@ -141,7 +153,14 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
     };
     node.run(move || {
         tracing::info!(%url, "serving");
-        banner::print(&directory, &url, status_address, &stand_in_url, fresh);
+        banner::print(
+            &directory,
+            &url,
+            &pages_url,
+            status_address,
+            &stand_in_url,
+            fresh,
+        );
     })
     .await
 }

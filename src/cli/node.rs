@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use super::error::CliError;
 use crate::http::server::{Limits, Server, Transport};
 use crate::http::status::{self, Metrics, Readiness};
-use crate::http::{ApiState, api_router, surround};
+use crate::http::{ApiState, api_router, pages, surround};
 use crate::jobs::Verifier;
 use crate::vault::Vault;
-use certificate::{Certificate, CertificateState};
+use certificate::{Certificate, CertificateState, Listener};
 pub use certificate::{ServerIdentity, server_names};
 
 /// What a node listens on.
@@ -24,6 +24,8 @@ pub struct Node {
     pub vault: Arc<Vault>,
     /// The API.
     pub api: TcpListener,
+    /// The pages for clients.
+    pub pages: Option<PagesListener>,
     /// Health, readiness, metrics.
     pub status: TcpListener,
     /// The API's certificate.
@@ -36,9 +38,20 @@ pub struct Node {
     pub verifier: Verifier,
 }
 
+/// The listener of the pages.
+pub struct PagesListener {
+    /// Bound.
+    pub listener: TcpListener,
+    /// Its certificate.
+    pub identity: ServerIdentity,
+    /// Its public address, if that is configured.
+    pub origin: Option<String>,
+}
+
 struct NodeReadiness {
     vault: Arc<Vault>,
     certificate: CertificateState,
+    pages: Option<CertificateState>,
 }
 
 impl Readiness for NodeReadiness {
@@ -57,6 +70,13 @@ impl Readiness for NodeReadiness {
             ready: true,
             detail: self.certificate.detail(),
         });
+        if let Some(certificate) = &self.pages {
+            parts.push(status::Part {
+                name: "pages-certificate",
+                ready: true,
+                detail: certificate.detail(),
+            });
+        }
         parts
     }
 }
@@ -70,6 +90,7 @@ impl Node {
         let Self {
             vault,
             api,
+            pages,
             status,
             identity,
             limits,
@@ -78,7 +99,15 @@ impl Node {
         } = self;
         // Before anything says that the service is ready: whoever sees that may stop it.
         let mut signals = Signals::listen()?;
-        let mut certificate = Certificate::load(Arc::clone(&vault), identity).await?;
+        let load = |listener, identity| Certificate::load(Arc::clone(&vault), listener, identity);
+        let mut certificates = vec![load(Listener::Api, identity).await?];
+        let pages = match pages {
+            None => None,
+            Some(it) => {
+                certificates.push(load(Listener::Pages, it.identity).await?);
+                Some((it.listener, it.origin))
+            }
+        };
         let (stop, stopping) = watch::channel(false);
 
         let clock = Arc::clone(vault.clock());
@@ -86,13 +115,25 @@ impl Node {
         let (router, _) = api_router(ApiState::new(Arc::clone(&vault)));
         let api = Server {
             listener: api,
-            transport: Transport::Tls(certificate.source()),
+            transport: Transport::Tls(certificates[0].source()),
             router: surround(router, Arc::clone(&clock), Arc::clone(&random)),
             limits,
         };
+        let pages = pages.map(|(listener, origin)| Server {
+            listener,
+            transport: Transport::Tls(certificates[1].source()),
+            router: pages::router(
+                Arc::new(pages::VaultLinks(Arc::clone(&vault))),
+                origin,
+                Arc::clone(&clock),
+                Arc::clone(&random),
+            ),
+            limits,
+        });
         let readiness = Arc::new(NodeReadiness {
             vault: Arc::clone(&vault),
-            certificate: certificate.state(),
+            certificate: certificates[0].state(),
+            pages: certificates.get(1).map(Certificate::state),
         });
         let status = Server {
             listener: status,
@@ -105,14 +146,18 @@ impl Node {
         };
         let upkeep = tokio::spawn(metrics.upkeep());
         let api = tokio::spawn(api.run(stopping.clone()));
+        let pages = pages.map(|pages| tokio::spawn(pages.run(stopping.clone())));
         let status = tokio::spawn(status.run(stopping.clone()));
         let verifier = tokio::spawn(verifier.run(stopping));
         ready();
 
-        signals.wait_for_end(&mut certificate).await;
+        signals.wait_for_end(&mut certificates).await;
         tracing::info!("stopping: requests under way are finished first");
         let _ = stop.send(true);
         let _ = api.await;
+        if let Some(pages) = pages {
+            let _ = pages.await;
+        }
         let _ = status.await;
         let _ = verifier.await;
         upkeep.abort();
@@ -140,17 +185,21 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT, and meanwhile keeps the listener's certificate the right one: it
-    /// is read anew on SIGHUP, when its files or the own authority changed, and every day.
-    async fn wait_for_end(&mut self, certificate: &mut Certificate) {
+    /// Waits for SIGTERM or SIGINT, and meanwhile keeps the listeners' certificates the right ones:
+    /// they are read anew on SIGHUP, when their files or the own authority changed, and every day.
+    async fn wait_for_end(&mut self, certificates: &mut [Certificate]) {
         let mut look = tokio::time::interval(certificate::LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.reload.recv() => certificate.renew().await,
-                _ = look.tick() => certificate.renew_if_changed().await,
+                _ = self.reload.recv() => for certificate in certificates.iter_mut() {
+                    certificate.renew().await;
+                },
+                _ = look.tick() => for certificate in certificates.iter_mut() {
+                    certificate.renew_if_changed().await;
+                },
             }
         }
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::attendant::plugins;
 use super::data_lock::{DataLock, private_directory};
-use super::node::{Node, ServerIdentity, bind, on_fatal, runtime, server_names};
+use super::node::{Node, PagesListener, ServerIdentity, bind, on_fatal, runtime, server_names};
 use super::{Environment, error::CliError};
 use crate::clock::SystemClock;
 use crate::config::{
@@ -92,6 +92,17 @@ async fn serve(
     let _lock = DataLock::take(&config.data)?;
     let metrics = Metrics::install().map_err(|error| CliError::local(error.to_string()))?;
     let api = bind(config.api.listen, "api.listen").await?;
+    let pages = match config.pages {
+        None => None,
+        Some(pages) => Some(PagesListener {
+            listener: bind(pages.listen, "pages.listen").await?,
+            identity: match pages.certificate {
+                Some((chain, key)) => ServerIdentity::Files(chain, key),
+                None => ServerIdentity::Own(server_names(pages.listen, pages.url.as_deref())),
+            },
+            origin: pages.url,
+        }),
+    };
     let status = bind(config.status.listen, "status.listen").await?;
     let database = open_database(&config.database, false).await?;
     let vault = Vault::open(Open {
@@ -123,7 +134,11 @@ async fn serve(
     let listen = api.local_addr().unwrap_or(config.api.listen);
     let status_listen = status.local_addr().unwrap_or(config.status.listen);
     let deployment = config.deployment;
-    let ready = move || tracing::info!(%listen, status = %status_listen, %deployment, "serving");
+    let pages_listen = pages.as_ref().and_then(|it| it.listener.local_addr().ok());
+    let ready = move || {
+        let pages = pages_listen.map(tracing::field::display);
+        tracing::info!(%listen, pages, status = %status_listen, %deployment, "serving");
+    };
     let verifier = Verifier {
         vault: Arc::clone(&vault),
         outbound: Arc::new(outbound),
@@ -137,6 +152,7 @@ async fn serve(
     Node {
         vault,
         api,
+        pages,
         status,
         identity,
         limits,

@@ -130,7 +130,11 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
         "\"https://strongroom.example.com:8200\"",
     ));
     line(
-        "\n[status]\n# Health, readiness and metrics, without TLS or authentication.\n\
+        "\n[pages]\n# Where clients hand credentials in, by links that begin with url. Without listen there are no\n\
+         # pages. The certificate is one that browsers trust; without it, one of the own authority.\n\
+         # listen = \"0.0.0.0:8201\"\n# url = \"https://intake.example.com\"\n\
+         # certificate = \"pages.pem\"\n# key = \"pages.key\"\n\n\
+         [status]\n# Health, readiness and metrics, without TLS or authentication.\n\
          # listen = \"127.0.0.1:8202\"\n\n\
          [log]\n# text for people, json for programs.\n# format = \"text\"\n\
          # Which messages: a level, or levels by module.\n# filter = \"info\"\n\n\

@@ -21,6 +21,7 @@ pub mod link;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod vault_links;
 mod view;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use super::request_id::{Surroundings, surround_request};
 use crate::{clock::Clock, random::Random};
 use guard::Rates;
 use link::Links;
+pub use vault_links::VaultLinks;
 
 /// The most bytes of a form.
 const MOST_BYTES: usize = 64 * 1024;

@@ -56,7 +56,7 @@ impl LinkToken {
     }
 
     /// What is stored of it.
-    pub(super) fn sha256(&self) -> [u8; 32] {
+    pub fn sha256(&self) -> [u8; 32] {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, self.0.expose_secret()).as_ref());
         hash

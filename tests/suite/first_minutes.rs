@@ -95,7 +95,14 @@ fn dev_refuses_what_it_cannot_do(backend: Backend) {
     // A second process on the same data.
     let mut second = crate::support::service::program();
     second.current_dir(service.home()).arg("dev");
-    second.args(["--listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0"]);
+    second.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--pages-listen",
+        "127.0.0.1:0",
+        "--status-listen",
+        "127.0.0.1:0",
+    ]);
     let said = crate::support::deployment::refused(second);
     assert!(said.contains("another process"), "{said}");
     // Not on loopback.

@@ -104,7 +104,14 @@ fn promise_5_not_dumpable() {
         Command::new(PROGRAM)
     };
     command.env_clear().current_dir(root.path()).arg("dev");
-    command.args(["--listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0"]);
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--pages-listen",
+        "127.0.0.1:0",
+        "--status-listen",
+        "127.0.0.1:0",
+    ]);
     let started = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = started.expect("the program");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();

@@ -29,6 +29,7 @@ mod health;
 mod identity;
 mod large_bundle;
 mod manual;
+mod pages;
 mod production;
 mod recipients;
 mod release;

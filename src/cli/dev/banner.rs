@@ -8,6 +8,7 @@ use std::path::Path;
 pub(super) fn print(
     directory: &Path,
     url: &str,
+    pages: &str,
     status: SocketAddr,
     stand_in: &(String, Option<SocketAddr>),
     fresh: bool,
@@ -26,6 +27,7 @@ Strongroom is running, for trying out only: keys lie in the clear in this direct
 {made}
 
   API      {url}
+  pages    {pages}
   status   http://{status}/readyz  and /metrics
   stand-in {stand_in}  answers for Microsoft and Google
   files    {directory}

@@ -1,4 +1,4 @@
-//! The certificate of the API's listener, and keeping it the right one while connections are open.
+//! The certificates of the listeners, and keeping them the right ones while connections are open.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::cli::error::CliError;
 use crate::http::server::TlsSource;
 use crate::identity::certificate::certificate_end;
-use crate::identity::client_cert::{PossessionVerifier, server_config};
+use crate::identity::client_cert::{PossessionVerifier, public_config, server_config};
 use crate::model::AuthorityId;
 use crate::pki::ServerName;
 use crate::vault::Vault;
@@ -23,7 +23,41 @@ use crate::vault::Vault;
 /// How often it is looked whether another certificate should be shown.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Where the certificate of the API's listener comes from.
+/// Whose certificate it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The API, which lets clients show a certificate.
+    Api,
+    /// The pages, which do not ask for one: browsers would ask their users.
+    Pages,
+}
+
+impl Listener {
+    /// Whether the configured certificate is shown.
+    fn current(self) -> metrics::Gauge {
+        match self {
+            Self::Api => metrics::gauge!("strongroom_server_certificate_current"),
+            Self::Pages => {
+                metrics::gauge!("strongroom_server_certificate_current", "listener" => "pages")
+            }
+        }
+    }
+
+    /// When the one that is shown ends.
+    fn not_after(self) -> metrics::Gauge {
+        match self {
+            Self::Api => {
+                metrics::gauge!("strongroom_server_certificate_not_after_timestamp_seconds")
+            }
+            Self::Pages => metrics::gauge!(
+                "strongroom_server_certificate_not_after_timestamp_seconds",
+                "listener" => "pages"
+            ),
+        }
+    }
+}
+
+/// Where the certificate of a listener comes from.
 pub enum ServerIdentity {
     /// From two files: the chain and the key.
     Files(PathBuf, PathBuf),
@@ -42,7 +76,7 @@ enum Cause {
 
 /// Whether the certificate that is shown is the configured one.
 #[derive(Clone)]
-pub struct CertificateState(Arc<AtomicBool>);
+pub struct CertificateState(Arc<AtomicBool>, Listener);
 
 impl CertificateState {
     /// How it is, in words.
@@ -55,7 +89,7 @@ impl CertificateState {
 
     fn set(&self, current: bool) {
         self.0.store(current, Ordering::Release);
-        let gauge = metrics::gauge!("strongroom_server_certificate_current");
+        let gauge = self.1.current();
         gauge.set(f64::from(u8::from(current)));
     }
 }
@@ -63,6 +97,7 @@ impl CertificateState {
 /// The listener's certificate.
 pub struct Certificate {
     vault: Arc<Vault>,
+    listener: Listener,
     identity: ServerIdentity,
     source: TlsSource,
     state: CertificateState,
@@ -75,14 +110,19 @@ impl Certificate {
     ///
     /// # Errors
     /// It cannot be used.
-    pub async fn load(vault: Arc<Vault>, identity: ServerIdentity) -> Result<Self, CliError> {
+    pub async fn load(
+        vault: Arc<Vault>,
+        listener: Listener,
+        identity: ServerIdentity,
+    ) -> Result<Self, CliError> {
         // Read before the certificate: if it changes in between, it is read once more.
         let tried = cause(&vault, &identity).await;
-        let config = tls_config(&vault, &identity).await?;
-        let state = CertificateState(Arc::new(AtomicBool::new(true)));
+        let config = tls_config(&vault, listener, &identity).await?;
+        let state = CertificateState(Arc::new(AtomicBool::new(true)), listener);
         state.set(true);
         Ok(Self {
             vault,
+            listener,
             identity,
             source: Arc::new(ArcSwap::new(config)),
             state,
@@ -115,7 +155,7 @@ impl Certificate {
     /// Reads or makes the certificate anew. The old one stays if that does not go well.
     pub async fn renew(&mut self) {
         self.tried = cause(&self.vault, &self.identity).await;
-        match tls_config(&self.vault, &self.identity).await {
+        match tls_config(&self.vault, self.listener, &self.identity).await {
             Ok(config) => {
                 self.source.store(config);
                 self.state.set(true);
@@ -152,6 +192,7 @@ fn digest(chain: &Path, key: &Path) -> Option<[u8; 32]> {
 
 async fn tls_config(
     vault: &Vault,
+    listener: Listener,
     identity: &ServerIdentity,
 ) -> Result<Arc<ServerConfig>, CliError> {
     let (chain, key) = match identity {
@@ -176,15 +217,17 @@ async fn tls_config(
         }
     };
     let end = chain.first().and_then(certificate_end);
-    let config = server_config(chain, key, PossessionVerifier::new());
+    let config = match listener {
+        Listener::Api => server_config(chain, key, PossessionVerifier::new()),
+        Listener::Pages => public_config(chain, key),
+    };
     let config = config.map_err(|error| {
         CliError::local(format!(
             "the server's certificate and key cannot be used: {error}"
         ))
     })?;
     if let Some(end) = end {
-        metrics::gauge!("strongroom_server_certificate_not_after_timestamp_seconds")
-            .set(end.secs() as f64);
+        listener.not_after().set(end.secs() as f64);
     }
     Ok(Arc::new(config))
 }

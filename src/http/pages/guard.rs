@@ -13,8 +13,9 @@ use axum::{
     response::Response,
 };
 
-use super::{Pages, link::LinkToken};
+use super::Pages;
 use crate::http::limits::FailureLimit;
+use crate::vault::LinkToken;
 
 /// Nothing but our own files, no script that writes markup, and nobody frames it (CSP level 3,
 /// Trusted Types).

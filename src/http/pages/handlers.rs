@@ -16,10 +16,7 @@ use super::{
     form::Form,
     guard::is_own,
     guide,
-    link::{
-        Answer, AttemptState, Colleague, LinkError, LinkToken, LinkView, SubmitError, Submitted,
-        Taken,
-    },
+    link::{Answer, AttemptState, Colleague, LinkError, LinkView, SubmitError, Submitted, Taken},
     texts::ENGLISH,
     view::{self, FormError},
 };
@@ -29,6 +26,7 @@ use crate::{
     model::EmailAddress,
     providers::Fields,
     secret::Secret,
+    vault::LinkToken,
 };
 
 type Shared = State<Arc<Pages>>;
@@ -46,6 +44,12 @@ pub(super) async fn show(
         Ok(found) => found,
         Err(answer) => return answer,
     };
+    if link.answered {
+        return page(
+            StatusCode::OK,
+            view::message(ENGLISH.answered_title, &[ENGLISH.answered], None),
+        );
+    }
     let wants_form = query.as_deref() == Some("form");
     match &link.attempt {
         // What is under way or done is not corrected.
@@ -163,6 +167,7 @@ pub(super) async fn colleague(
     Path(token): Path<String>,
 ) -> Response {
     match pages.look_up(&token, connection.peer_ip()).await {
+        Ok((_, link)) if !link.may_forward => nothing().await,
         Ok(_) => page(StatusCode::OK, view::colleague(&token, None, &[])),
         Err(answer) => answer,
     }
@@ -176,10 +181,13 @@ pub(super) async fn forward(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (key, _) = match pages.begin(&token, connection.peer_ip(), &headers).await {
+    let (key, link) = match pages.begin(&token, connection.peer_ip(), &headers).await {
         Ok(found) => found,
         Err(answer) => return answer,
     };
+    if !link.may_forward {
+        return nothing().await;
+    }
     let form = readable(&headers, body).map(|body| Form::read(&body, &["name", "email"]));
     let form = match form {
         Ok(Ok(form)) => form,

@@ -3,34 +3,12 @@
 
 use std::{future::Future, pin::Pin};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::digest::{SHA256, digest};
-
 use crate::{
     model::{CredentialKind, Timestamp},
     providers::{Fields, Hint, Stage, StageOutcome, Surface},
     secret::Secret,
+    vault::LinkToken,
 };
-
-/// The token of a link: 32 random bytes, 43 characters of base64url. Whoever has it may fill in the
-/// form, so it is a secret: no `Debug`, no `Clone`.
-pub struct LinkToken(Secret);
-
-impl LinkToken {
-    /// Reads the one accepted form of a token.
-    pub fn parse(text: &str) -> Option<Self> {
-        // Of 43 characters the last has two bits that mean nothing; they must be zero.
-        let bytes = (text.len() == 43).then(|| URL_SAFE_NO_PAD.decode(text).ok())??;
-        Some(Self(Secret::new(bytes)))
-    }
-
-    /// What is kept of it.
-    pub fn sha256(&self) -> [u8; 32] {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, self.0.expose_secret()).as_ref());
-        hash
-    }
-}
 
 /// What a link leads to.
 pub struct LinkView {
@@ -54,6 +32,10 @@ pub struct LinkView {
     pub info: Vec<u8>,
     /// Which set of fields it has (`aad`).
     pub aad: Vec<u8>,
+    /// Whether something was answered in place of handing a credential in.
+    pub answered: bool,
+    /// Whether it can be handed on to a colleague.
+    pub may_forward: bool,
     /// What was handed in last by this link.
     pub attempt: Option<Attempt>,
 }
@@ -198,58 +180,4 @@ pub trait Links: Send + Sync {
         token: &'a LinkToken,
         answer: Answer,
     ) -> Asked<'a, Result<(), SubmitError>>;
-}
-
-/// A deployment in which nobody was invited: every link is gone.
-pub struct NoLinks;
-
-impl Links for NoLinks {
-    fn link<'a>(&'a self, _: &'a LinkToken) -> Asked<'a, Result<LinkView, LinkError>> {
-        Box::pin(async { Err(LinkError::Gone) })
-    }
-
-    fn open(&self, _: &LinkView, _: &[u8]) -> Option<Secret> {
-        None
-    }
-
-    fn submit<'a>(
-        &'a self,
-        _: &'a LinkToken,
-        _: Submitted,
-    ) -> Asked<'a, Result<Taken, SubmitError>> {
-        Box::pin(async { Err(LinkError::Gone.into()) })
-    }
-
-    fn check_again<'a>(&'a self, _: &'a LinkToken) -> Asked<'a, Result<(), SubmitError>> {
-        Box::pin(async { Err(LinkError::Gone.into()) })
-    }
-
-    fn forward<'a>(&'a self, _: &'a LinkToken, _: Colleague) -> Asked<'a, Result<(), SubmitError>> {
-        Box::pin(async { Err(LinkError::Gone.into()) })
-    }
-
-    fn answer<'a>(&'a self, _: &'a LinkToken, _: Answer) -> Asked<'a, Result<(), SubmitError>> {
-        Box::pin(async { Err(LinkError::Gone.into()) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_has_one_form() {
-        let good = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-        assert!(LinkToken::parse(good).is_some());
-        for bad in [
-            "",
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9",
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh",
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdH+8",
-            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd\u{e9}8",
-        ] {
-            assert!(LinkToken::parse(bad).is_none(), "{bad}");
-        }
-    }
 }

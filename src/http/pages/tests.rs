@@ -22,8 +22,8 @@ use hpke::{
 use tower::ServiceExt as _;
 
 use super::link::{
-    Answer, Asked, Attempt, AttemptState, Colleague, LinkError, LinkToken, LinkView, Links,
-    StageLine, SubmitError, Submitted, Taken,
+    Answer, Asked, Attempt, AttemptState, Colleague, LinkError, LinkView, Links, StageLine,
+    SubmitError, Submitted, Taken,
 };
 use crate::{
     clock::SystemClock,
@@ -33,6 +33,7 @@ use crate::{
     providers::{self, Hint, Stage, StageOutcome, Surface},
     random::{Random as _, SystemRandom},
     secret::{Secret, SecretKey},
+    vault::LinkToken,
 };
 
 const GOOD: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
@@ -83,6 +84,8 @@ impl MadeUp {
             key: *self.key.public(),
             info: intake_info("dev-x", name, 1),
             aad: b"form".to_vec(),
+            answered: false,
+            may_forward: true,
             attempt: (self.attempt)(),
         })
     }

@@ -64,6 +64,7 @@ pub struct Service {
     more: Vec<String>,
     child: Option<Child>,
     address: SocketAddr,
+    pages: Option<SocketAddr>,
     status: SocketAddr,
     starts: u32,
 }
@@ -96,7 +97,14 @@ impl Service {
     /// The same, not started yet.
     pub fn dev_stopped(backend: &Backend, home: &Path, more: &[&str]) -> Self {
         let mut arguments = vec!["dev".to_owned()];
-        for argument in ["--listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0"] {
+        for argument in [
+            "--listen",
+            "127.0.0.1:0",
+            "--pages-listen",
+            "127.0.0.1:0",
+            "--status-listen",
+            "127.0.0.1:0",
+        ] {
             arguments.push(argument.to_owned());
         }
         if let Some(file) = backend.url_file(home) {
@@ -145,6 +153,7 @@ impl Service {
             more: Vec::new(),
             child: None,
             address: nowhere,
+            pages: None,
             status: nowhere,
             starts: 0,
         }
@@ -241,13 +250,14 @@ impl Service {
 
     /// Finds out where it listens, from what it says of itself.
     fn read_addresses(&mut self) -> bool {
-        let (api, status) = match self.kind {
+        let (api, pages, status) = match self.kind {
             Kind::Dev { .. } => {
                 let out = self.stdout();
                 let api = word_after(&out, "  API      https://").and_then(|it| it.parse().ok());
+                let pages = word_after(&out, "  pages    https://").and_then(|it| it.parse().ok());
                 let status = word_after(&out, "  status   http://");
                 let status = status.and_then(|it| it.split('/').next()?.parse().ok());
-                (api, status)
+                (api, pages, status)
             }
             Kind::Serve { .. } => {
                 let log = self.last_stderr();
@@ -257,16 +267,21 @@ impl Service {
                     let word = word_after(&line, name)?;
                     word.trim_end_matches(['}', ',']).parse().ok()
                 };
-                (find("listen="), find("status="))
+                (find("listen="), find("pages="), find("status="))
             }
         };
         match (api, status) {
             (Some(api), Some(status)) => {
-                (self.address, self.status) = (api, status);
+                (self.address, self.pages, self.status) = (api, pages, status);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Where its pages are.
+    pub fn pages(&self) -> SocketAddr {
+        self.pages.expect("it has pages")
     }
 
     fn log_file(&self, stream: &str) -> File {
