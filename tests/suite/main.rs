@@ -27,6 +27,7 @@ mod first_minutes;
 mod hang_up;
 mod health;
 mod identity;
+mod intake_pages;
 mod large_bundle;
 mod manual;
 mod pages;
