@@ -139,7 +139,9 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
     let pages = PagesListener {
         listener: pages,
         identity: ServerIdentity::Own(server_names(arguments.pages_listen, None)),
+        // No browser should remember rules for this name.
         origin: None,
+        url: Some(pages_url.clone()),
     };
     let node = Node {
         vault,

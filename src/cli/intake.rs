@@ -134,9 +134,15 @@ async fn invite(arguments: Invite, session: &mut Session) -> Result<(), CliError
     session.out.one(&invite, COLUMNS)?;
     if session.out.is_table() {
         if let Some(link) = invite["link"].as_str() {
-            session.out.line(&format!(
-                "\nThe link, below the address of the pages; it is not shown again:\n\n  {link}"
-            ))?;
+            let what = match link.starts_with('/') {
+                true => {
+                    "The link's path; `pages.url` is not set, so put the address of the pages in front"
+                }
+                false => "The link",
+            };
+            session
+                .out
+                .line(&format!("\n{what}. It is not shown again:\n\n  {link}"))?;
         }
         if let Some(code) = invite["code"].as_str() {
             session.out.line(&format!(

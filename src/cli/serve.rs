@@ -100,6 +100,7 @@ async fn serve(
                 Some((chain, key)) => ServerIdentity::Files(chain, key),
                 None => ServerIdentity::Own(server_names(pages.listen, pages.url.as_deref())),
             },
+            url: pages.url.clone(),
             origin: pages.url,
         }),
     };

@@ -244,7 +244,8 @@ impl Vault {
         }
         if !new.no_mail {
             return Err(VaultError::Conflict(
-                "no mail is set up: ask for the link itself with no_mail, and hand it over",
+                "no mail can be sent yet: ask for the link itself (`no_mail`, or `--no-mail`), and hand it \
+                 over",
             ));
         }
         let now = self.clock.now();

@@ -187,10 +187,7 @@ async fn succeed(
     row.hint = None;
     row.finished_at = Some(now);
     write(tx, row).await?;
-    for kind in [TaskKind::SubmissionWaiting, TaskKind::SubmissionUndecided] {
-        let closed = close_task_about(tx, kind, row.id.into(), now).await?;
-        changed.records.extend(closed);
-    }
+    nobody_has_to_look(tx, row.id, now, changed).await?;
     let failed = close_task_about(tx, TaskKind::CredentialFailed, credential.into(), now).await?;
     changed.records.extend(failed);
     supersede_open(tx, credential, now, changed).await?;
@@ -202,6 +199,20 @@ async fn succeed(
         if !tx.update_invite(&mut invite).await? {
             return Err(VaultError::Changed);
         }
+    }
+    Ok(())
+}
+
+/// Closes what asked an operator to look at a submission.
+async fn nobody_has_to_look(
+    tx: &mut Tx,
+    id: SubmissionId,
+    now: Timestamp,
+    changed: &mut Changed<()>,
+) -> Result<(), VaultError> {
+    for kind in [TaskKind::SubmissionWaiting, TaskKind::SubmissionUndecided] {
+        let closed = close_task_about(tx, kind, id.into(), now).await?;
+        changed.records.extend(closed);
     }
     Ok(())
 }
@@ -230,10 +241,7 @@ async fn finish_without(
     row.finished_at = Some(now);
     write(tx, row).await?;
     tx.abandon_verification(row.version_id, now).await?;
-    for kind in [TaskKind::SubmissionWaiting, TaskKind::SubmissionUndecided] {
-        let closed = close_task_about(tx, kind, row.id.into(), now).await?;
-        changed.records.extend(closed);
-    }
+    nobody_has_to_look(tx, row.id, now, changed).await?;
     let version = tx.version(row.credential_id, row.version_number).await?;
     if let Some(version) = version
         && version.id == row.version_id
@@ -322,11 +330,7 @@ impl Vault {
     ) -> Result<SubmissionView, VaultError> {
         self.authorise_quietly(caller, Permission::WriteCredentials)
             .await?;
-        let row = self.db.read().await?.submission(id).await?;
-        let row = row.ok_or(VaultError::NotFound)?;
-        if !row.is_open() {
-            return Err(over());
-        }
+        let row = still_open(&mut self.db.read().await?, id).await?;
         let run = self.verify_version(caller, row.credential_id, row.version_number);
         run.await?;
         let mut tx = self.db.read().await?;
@@ -348,10 +352,7 @@ impl Vault {
         let record = caller.draft(Kind::VersionActivated);
         let change = self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
-                let mut row = tx.submission(id).await?.ok_or(VaultError::NotFound)?;
-                if !row.is_open() {
-                    return Err(over());
-                }
+                let mut row = still_open(tx, id).await?;
                 touch_credential(tx, row.credential_id, None, |_| ()).await?;
                 let (credential, number) = (row.credential_id, row.version_number);
                 activate(tx, credential, number, Some(&why.reason), now).await?;
@@ -383,10 +384,7 @@ impl Vault {
         let record = caller.draft(Kind::SubmissionClosed);
         let change = self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
-                let mut row = tx.submission(id).await?.ok_or(VaultError::NotFound)?;
-                if !row.is_open() {
-                    return Err(over());
-                }
+                let mut row = still_open(tx, id).await?;
                 let mut changed = nothing();
                 let about = [
                     row.id.into(),
@@ -425,8 +423,15 @@ pub(super) const fn nothing() -> Changed<()> {
     }
 }
 
-const fn over() -> VaultError {
-    VaultError::Conflict("nothing more can become of this submission: invite the contact again")
+/// A submission of which something may still become.
+async fn still_open(tx: &mut Tx, id: SubmissionId) -> Result<SubmissionRow, VaultError> {
+    let row = tx.submission(id).await?.ok_or(VaultError::NotFound)?;
+    match row.is_open() {
+        true => Ok(row),
+        false => Err(VaultError::Conflict(
+            "nothing more can become of this submission: invite the contact again",
+        )),
+    }
 }
 
 /// Where a new submission begins: with its verification, or with an operator.

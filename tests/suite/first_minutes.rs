@@ -30,7 +30,8 @@ impl Banner {
             } else if trimmed.starts_with("curl ") || std::mem::take(&mut expect_command) {
                 banner.commands.push(trimmed.to_owned());
             }
-            expect_command = ["1. ", "2. ", "3. "].iter().any(|n| trimmed.starts_with(n));
+            let step = trimmed.split_once(". ").map(|(number, _)| number);
+            expect_command = step.is_some_and(|number| number.parse::<u8>().is_ok());
         }
         banner
     }
@@ -60,7 +61,7 @@ fn first_five_minutes(backend: Backend) {
     let mut service = Service::dev(&backend);
     let banner = Banner::read(&service);
     assert_eq!(banner.exports.len(), 4, "{}", service.stdout());
-    assert_eq!(banner.commands.len(), 5, "{}", service.stdout());
+    assert_eq!(banner.commands.len(), 8, "{}", service.stdout());
 
     let fetched = banner.run(&service, &banner.commands[0]).ok().json();
     let credential = only_credential(&fetched)["id"].clone();
@@ -70,7 +71,13 @@ fn first_five_minutes(backend: Backend) {
     let log = banner.run(&service, &banner.commands[2]).ok();
     assert!(log.stdout.contains("release.intent"), "{}", log.stdout);
     assert!(!log.stdout.contains(SECRET));
-    for curl in &banner.commands[3..] {
+    let verified = banner.run(&service, &banner.commands[3]).ok();
+    assert!(verified.stdout.contains("verified"), "{}", verified.stdout);
+    banner.run(&service, &banner.commands[4]).ok();
+    let invited = banner.run(&service, &banner.commands[5]).ok();
+    let link = format!("https://{}/i/", service.pages());
+    assert!(invited.stdout.contains(&link), "{}", invited.stdout);
+    for curl in &banner.commands[6..] {
         let curl = curl.replacen("curl ", "curl -sS --fail ", 1);
         let answer = banner.run(&service, &curl).ok().json();
         assert_eq!(only_credential(&answer)["id"], credential);
@@ -84,7 +91,7 @@ fn first_five_minutes(backend: Backend) {
     let banner = Banner::read(&service);
     let fetched = banner.run(&service, &banner.commands[0]).ok().json();
     assert_eq!(only_credential(&fetched)["id"], credential);
-    let by_assertion = banner.run(&service, &banner.commands[4]).ok().json();
+    let by_assertion = banner.run(&service, &banner.commands[7]).ok().json();
     assert_eq!(only_credential(&by_assertion)["id"], credential);
     let after = Admin::of(&service).audit("kind=release.intent").len();
     assert_eq!(after, before + 2, "the audit log goes on");

@@ -32,6 +32,13 @@ fn invite(admin: &Admin, label: &str) -> Value {
     admin.create("/invites", &body)
 }
 
+/// The path of an invitation's link, which leads to the pages.
+fn path_of<'a>(service: &Service, invited: &'a Value) -> &'a str {
+    let link = text(invited, "/link");
+    let path = link.strip_prefix(&format!("https://{}", service.pages()));
+    path.unwrap_or_else(|| panic!("{link}"))
+}
+
 fn contact(admin: &Admin) {
     let ada = json!({"name": "Ada", "email": "ada@example-realty.example", "role": "technical"});
     let clients = admin.list("/clients");
@@ -70,7 +77,7 @@ fn a_client_hands_in_until_it_works(backend: Backend) {
     let browser = browser(&service);
     contact(&admin);
     let invited = invite(&admin, "calendar sync");
-    let link = text(&invited, "/link");
+    let link = path_of(&service, &invited);
     let submissions = || admin.list("/submissions?all=true");
 
     // Scanners open the link, and one presses the button of the empty form.
@@ -142,7 +149,7 @@ fn a_link_that_was_revoked_or_answered_takes_nothing(backend: Backend) {
     let unknown = unknown.expect(404).text();
 
     let revoked = invite(&admin, "revoked");
-    let link = text(&revoked, "/link");
+    let link = path_of(&service, &revoked);
     browser.get(link).expect(200);
     let path = format!("/invites/{}", text(&revoked, "/id"));
     admin
@@ -155,7 +162,7 @@ fn a_link_that_was_revoked_or_answered_takes_nothing(backend: Backend) {
     );
 
     let answered = invite(&admin, "answered");
-    let link = text(&answered, "/link");
+    let link = path_of(&service, &answered);
     post(&browser, &format!("{link}/answer"), "answer=free-gmail").expect(200);
     assert!(
         browser

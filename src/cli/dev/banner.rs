@@ -49,6 +49,13 @@ Then try:
      {exe} --cert {operator_cert} --key {operator_key} audit list
   4. The operator has the credential checked at its provider (here the stand-in), stage by stage:
      {exe} --cert {operator_cert} --key {operator_key} credential verify --client example-realty
+  5. The operator has somebody at the client,
+     {exe} --cert {operator_cert} --key {operator_key} contact add example-realty --name Ada --email ada@example-realty.example --role technical
+  6. and invites them to hand in another credential. Open the link that it prints in a browser:
+     {exe} --cert {operator_cert} --key {operator_key} intake invite --client example-realty --kind microsoft365 --label 'calendar sync' --environment production --role m365-sync --contact ada@example-realty.example --no-mail
+     It works with tenant 11111111-2222-4333-8444-555555555555, application
+     66666666-7777-4888-9999-aaaaaaaaaaaa and the secret demonstration~secret~opens~nothing;
+     with anything else the page says what is wrong.
 
 The same with curl, by client certificate and by signed assertion:
 

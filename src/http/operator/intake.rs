@@ -25,7 +25,7 @@ pub struct Issued {
     /// The invitation.
     #[serde(flatten)]
     invite: InviteView,
-    /// The path of the link below the address of the pages, where no mail carries it.
+    /// The link, where no mail carries it; without `pages.url` in the settings only its path.
     link: Option<String>,
     /// The second code: give it to the contact by another channel than the link.
     code: Option<String>,
@@ -55,7 +55,8 @@ pub async fn create_invite(
 ) -> Answer<Response> {
     let issued = state.vault().invite(&caller, new).await?;
     let link = issued.token.as_ref().map(|token| text(token.secret()));
-    let link = link.transpose()?.map(|token| format!("/i/{token}"));
+    let link = link.transpose()?;
+    let link = link.map(|token| format!("{}/i/{token}", state.pages_url()));
     let body = Issued {
         link,
         code: issued.code.as_ref().map(text).transpose()?,
