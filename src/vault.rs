@@ -51,6 +51,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod verification_view;
+mod verified;
 mod verify;
 mod versions;
 mod workloads;
@@ -91,6 +93,7 @@ pub use roll::AuthorityRoll;
 pub use server_certificate::ServerCertificate;
 pub use submissions::*;
 pub use tasks::*;
+pub use verification_view::*;
 pub use verify::*;
 pub use versions::*;
 pub use workloads::*;

@@ -9,7 +9,9 @@ use super::credentials::touch_credential;
 use super::error::VaultError;
 use super::recorder::{Changed, Draft};
 use super::tasks::{close_task_about, open_task};
-use super::verify::{EndOfRun, VerificationView, can_be_asked, learn, newest_run};
+use super::verification_view::VerificationView;
+use super::verified::{EndOfRun, learn};
+use super::verify::{can_be_asked, newest_run};
 use super::versions::{Reason, activate, end, numbered};
 use crate::audit::{Detail, Kind, Subject};
 use crate::model::{

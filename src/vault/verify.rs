@@ -8,148 +8,26 @@
 //!
 //! The rows of runs decide nothing: what follows is found out from the tagged rows of the version.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use super::Vault;
 use super::caller::Caller;
-use super::credentials::touch_credential;
 use super::error::VaultError;
 use super::recorder::{Changed, Draft};
 use super::release::SealedParts;
-use super::tasks::{close_task_about, open_task};
+use super::verification_view::{StageView, VerificationView};
+use super::verified::{EndOfRun, follow, judge};
 use super::versions::numbered;
 use crate::audit::{Detail, Kind, Subject};
 use crate::model::{
-    CredentialId, CredentialKind, ExpirySource, Permission, Precision, RunCause, RunOutcome,
-    RunState, SubmissionId, TaskKind, Timestamp, Verification, VerificationId, VersionId,
-    VersionState,
+    CredentialId, CredentialKind, ExpirySource, Permission, RunCause, RunOutcome, RunState,
+    SubmissionId, Timestamp, VerificationId, VersionId, VersionState,
 };
-use crate::providers::{
-    Fields, Hint, Outcome, Stage, StageOutcome, StageReport, Step, Surface, Verdict, words,
-};
+use crate::providers::{Fields, Hint, StageReport, Verdict};
 use crate::random::Random;
 use crate::store::{ClaimOfRun, CredentialRow, Tx, VerificationRow, VersionRow};
 
 /// How long a claim is good, in seconds: longer than a verification may take. A node that starts again
 /// takes up its own at once.
 const CLAIM_SECS: i64 = 120;
-/// How often an undecided run is tried before it is given up.
-const MOST_TRIES: i64 = 8;
-
-/// One stage of a run, as it is stored and shown.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = VerificationStage)]
-pub struct StageView {
-    /// Which stage.
-    pub stage: Stage,
-    /// Through which of the provider's interfaces, where there are two.
-    pub surface: Option<Surface>,
-    /// What came of it.
-    pub outcome: StageOutcome,
-    /// When its first call began.
-    pub started_at: Timestamp,
-    /// How long it took, waiting between attempts included, in milliseconds.
-    pub millis: u64,
-    /// How many calls it took.
-    pub attempts: u32,
-    /// Why, as a stable word.
-    pub hint: Option<Hint>,
-    /// Why and what to do, in words.
-    #[serde(default)]
-    pub says: Option<String>,
-    /// What the provider called the error.
-    pub code: Option<String>,
-    /// Ids by which the provider's support finds the last call.
-    pub correlation: Vec<String>,
-}
-
-impl From<&StageReport> for StageView {
-    fn from(report: &StageReport) -> Self {
-        let ids = &report.correlation;
-        let ids = [&ids.trace_id, &ids.correlation_id, &ids.request_id];
-        Self {
-            stage: report.stage,
-            surface: report.surface,
-            outcome: report.outcome,
-            started_at: report.started_at,
-            millis: report.millis,
-            attempts: report.attempts,
-            hint: report.hint,
-            says: report.hint.map(|hint| words::hint(hint).to_owned()),
-            code: report.code.as_ref().map(ToString::to_string),
-            correlation: ids
-                .into_iter()
-                .flatten()
-                .map(|id| id.as_str().to_owned())
-                .collect(),
-        }
-    }
-}
-
-/// A run of a verification.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = Verification)]
-pub struct VerificationView {
-    /// Its id.
-    pub id: VerificationId,
-    /// The credential.
-    pub credential: CredentialId,
-    /// The number of the version.
-    pub version: i64,
-    /// The submission that it is about, if it is about one.
-    pub submission: Option<SubmissionId>,
-    /// Why it runs.
-    pub cause: RunCause,
-    /// Where it stands.
-    pub state: RunState,
-    /// When it is tried next, or was.
-    pub due_at: Timestamp,
-    /// How often it was tried.
-    pub tries: i64,
-    /// When it was last begun.
-    pub started_at: Option<Timestamp>,
-    /// When it was over.
-    pub finished_at: Option<Timestamp>,
-    /// What it came to; of the last attempt while it is not over.
-    pub outcome: Option<RunOutcome>,
-    /// Why, as a stable word.
-    pub hint: Option<Hint>,
-    /// Why and what to do, in words.
-    pub says: Option<String>,
-    /// The step of the set-up guide to do again.
-    pub step: Option<Step>,
-    /// The stages of the last attempt, as they come.
-    pub stages: Vec<StageView>,
-    /// When it was asked for.
-    pub created_at: Timestamp,
-}
-
-impl From<VerificationRow> for VerificationView {
-    fn from(row: VerificationRow) -> Self {
-        let hint: Option<Hint> = row.hint.as_deref().and_then(|hint| hint.parse().ok());
-        Self {
-            id: row.id,
-            credential: row.credential_id,
-            version: row.version_number,
-            submission: row.submission_id,
-            cause: row.cause,
-            state: row.state,
-            due_at: row.due_at,
-            tries: row.tries,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            outcome: row.outcome,
-            hint,
-            says: hint.map(|hint| words::hint(hint).to_owned()),
-            step: hint.map(Hint::step),
-            stages: serde_json::from_str(&row.stages).unwrap_or_default(),
-            created_at: row.created_at,
-        }
-    }
-}
 
 /// A run that this node has taken, with the opened value.
 pub struct ClaimedRun {
@@ -547,97 +425,6 @@ impl Vault {
         });
         self.destroying(change).await
     }
-}
-
-/// What came of a run, for whatever follows from it.
-pub(super) struct EndOfRun<'a> {
-    pub row: &'a VerificationRow,
-    pub verdict: &'a Verdict,
-    pub now: Timestamp,
-    pub random: &'a dyn Random,
-}
-
-/// Writes into the row of a run what it came to, and whether it is tried again.
-fn judge(row: &mut VerificationRow, outcome: Outcome, now: Timestamp) {
-    row.state = RunState::Done;
-    row.finished_at = Some(now);
-    let (outcome, hint) = match outcome {
-        Outcome::Verified => (RunOutcome::Verified, None),
-        Outcome::Failed(hint) => (RunOutcome::Failed, Some(hint)),
-        Outcome::ByOperator => (RunOutcome::ByOperator, None),
-        Outcome::Undecided { hint, retry_after } => {
-            if row.tries < MOST_TRIES {
-                row.state = RunState::Due;
-                row.finished_at = None;
-                row.due_at = now.plus_secs(wait_secs(row.tries, retry_after));
-            }
-            (RunOutcome::Undecided, Some(hint))
-        }
-    };
-    row.outcome = Some(outcome);
-    row.hint = hint.map(|hint| hint.as_str().to_owned());
-}
-
-/// How long until the next attempt: as long as the provider asks, and longer each time.
-fn wait_secs(tries: i64, retry_after: Duration) -> i64 {
-    let asked = i64::try_from(retry_after.as_secs()).unwrap_or(3600);
-    let backoff = 15_i64 << tries.clamp(0, 8);
-    asked.max(backoff).clamp(10, 6 * 3600)
-}
-
-/// What follows for a stored version that no submission is about: who vouches for it, its real end, and
-/// a task when an active one does not work. Its state does not change: that is for an operator.
-async fn follow(
-    tx: &mut Tx,
-    end: &EndOfRun<'_>,
-    mut version: VersionRow,
-    changed: &mut Changed<()>,
-) -> Result<(), VaultError> {
-    let credential = version.credential_id;
-    match end.row.outcome {
-        Some(RunOutcome::Verified) => {
-            let closed =
-                close_task_about(tx, TaskKind::CredentialFailed, credential.into(), end.now);
-            changed.records.extend(closed.await?);
-            if learn(&mut version, end.verdict) {
-                let state = version.state;
-                touch_credential(tx, credential, None, |_| ()).await?;
-                if !tx.update_version(&mut version, state).await? {
-                    return Err(VaultError::Changed);
-                }
-                changed.subjects.push(credential.to_string());
-            }
-        }
-        Some(RunOutcome::Failed) if version.state == VersionState::Active => {
-            let (kind, about) = (TaskKind::CredentialFailed, credential.into());
-            let note = end.row.hint.as_deref();
-            let opened = open_task(tx, kind, about, Some(credential), note, end.now, end.random);
-            changed.records.extend(opened.await?);
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// Takes over what a verification that went well says of a version; `false` when nothing is new.
-pub(super) fn learn(version: &mut VersionRow, verdict: &Verdict) -> bool {
-    let before = (
-        version.verification,
-        version.expires_at,
-        version.expires_source,
-    );
-    version.verification = Verification::Provider;
-    if let Some(at) = verdict.expires_at {
-        version.expires_at = Some(at);
-        version.expires_precision = Some(Precision::Second);
-        version.expires_source = Some(ExpirySource::Provider);
-    }
-    before
-        != (
-            version.verification,
-            version.expires_at,
-            version.expires_source,
-        )
 }
 
 fn subjects(row: &VerificationRow) -> Vec<Subject> {
