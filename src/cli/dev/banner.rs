@@ -53,9 +53,8 @@ Then try:
      {exe} --cert {operator_cert} --key {operator_key} contact add example-realty --name Ada --email ada@example-realty.example --role technical
   6. and invites them to hand in another credential. Open the link that it prints in a browser:
      {exe} --cert {operator_cert} --key {operator_key} intake invite --client example-realty --kind microsoft365 --label 'calendar sync' --environment production --role m365-sync --contact ada@example-realty.example --no-mail
-     It works with tenant 11111111-2222-4333-8444-555555555555, application
-     66666666-7777-4888-9999-aaaaaaaaaaaa and the secret demonstration~secret~opens~nothing;
-     with anything else the page says what is wrong.
+     The page takes the tenant, application and secret that the worker got in step 1; with anything
+     else it says what is wrong.
 
 The same with curl, by client certificate and by signed assertion:
 
