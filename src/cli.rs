@@ -30,6 +30,7 @@ mod in_use;
 mod init;
 mod intake;
 mod keys;
+mod mail;
 mod manual;
 mod named;
 mod node;
@@ -264,6 +265,13 @@ enum Command {
         after_help = "Example:\n  strongroom receipt list --credential cred_01…"
     )]
     Receipt(receipt::Command),
+    /// Mails to clients: what was sent, what waits, and whether mail arrives
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  strongroom mail test --to ada@example.com\n  \
+        strongroom mail list --state unknown"
+    )]
+    Mail(mail::Command),
     /// Generations of the service's own keys
     #[command(subcommand, after_help = "Example:\n  strongroom keys list")]
     Keys(keys::Command),
@@ -449,6 +457,7 @@ impl Command {
             Self::Workload(command) => workload::run(command, session).await,
             Self::Operator(command) => operator::run(command, session).await,
             Self::Authority(command) => authority::run(command, session).await,
+            Self::Mail(command) => mail::run(command, session).await,
             Self::Receipt(command) => receipt::run(command, session).await,
             Self::Keys(command) => keys::run(command, session).await,
             Self::Audit(command) => audit::run(command, session).await,

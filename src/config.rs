@@ -4,6 +4,7 @@
 //! an error, because a misspelt setting that is silently ignored is a setting that is not in
 //! force.
 
+mod mail;
 mod production;
 mod providers;
 mod sources;
@@ -19,6 +20,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{model::Slug, secret::Secret};
+pub use mail::{MailConfig, MailServer};
 pub use production::{ProductionError, Refusal};
 pub use providers::{ProvidersConfig, VerificationConfig};
 pub use sources::{CLIENT_VARIABLES, check_environment, is_exempt};
@@ -59,6 +61,8 @@ pub struct Config {
     pub providers: ProvidersConfig,
     /// What verifications may do.
     pub verification: VerificationConfig,
+    /// How mail is sent.
+    pub mail: MailConfig,
 }
 
 /// Which of the two databases.
@@ -343,6 +347,7 @@ impl Settings {
             },
             providers: self.providers()?,
             verification: self.verification()?,
+            mail: self.mail()?,
         })
     }
 

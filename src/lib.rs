@@ -10,6 +10,7 @@ pub mod crypto;
 pub mod http;
 pub mod identity;
 pub mod jobs;
+pub mod mail;
 pub mod memory;
 pub mod model;
 pub mod pki;

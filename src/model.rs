@@ -6,6 +6,7 @@
 mod credential;
 mod ids;
 mod intake;
+mod mail;
 mod names;
 mod principal;
 mod sql_text;
@@ -19,12 +20,13 @@ pub use credential::{
 };
 pub use ids::{
     AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnrolmentTokenId, EnvironmentId,
-    IdError, InviteId, KekId, KeyId, OperatorId, RequestId, RoleId, ServiceKeyId, SubmissionId,
-    TaskId, VerificationId, VersionId, WorkloadId,
+    IdError, InviteId, KekId, KeyId, MailId, OperatorId, RequestId, RoleId, ServiceKeyId,
+    SubmissionId, TaskId, VerificationId, VersionId, WorkloadId,
 };
 pub use intake::{
     InviteAnswer, InviteEnd, RunCause, RunOutcome, RunState, Sealing, SubmissionState, TaskKind,
 };
+pub use mail::{MailFault, MailKind, MailState};
 pub use names::{DisplayName, EmailAddress, NameError, Slug};
 pub use principal::{
     KeyForm, OperatorRole, Permission, Principal, PrincipalId, PrincipalKind, RoleRef,

@@ -25,6 +25,7 @@ mod invites;
 mod issued;
 #[cfg(test)]
 mod journal;
+mod mails;
 mod names;
 mod policy;
 mod portable;
@@ -57,6 +58,7 @@ pub use erasures::{Destroyed, ErasureRow};
 pub use error::StoreError;
 pub use invites::InviteRow;
 pub use issued::{IssuedRow, OwnListRow, RevocationReason};
+pub use mails::{MailFilter, MailRow};
 pub use names::{EnvironmentRow, RoleRow};
 pub use portable::{Column, ColumnType, Table, Value};
 pub use principals::{KeyRow, OperatorRow, WorkloadRow};

@@ -27,10 +27,12 @@ mod intake;
 mod invites;
 mod issue;
 mod keys;
+mod mails;
 mod memory;
 mod names;
 mod open;
 mod operators;
+mod outbox;
 mod own_authority;
 mod own_list;
 mod principal_keys;
@@ -79,6 +81,7 @@ pub use inspect::*;
 pub use intake::*;
 pub use invites::*;
 pub use keys::*;
+pub use mails::{MailJob, MailView, NewTestMail};
 pub use memory::Authorities;
 pub use names::*;
 pub use open::*;
@@ -125,6 +128,7 @@ pub struct Vault {
     fingerprint_mac: MacKey,
     /// The key pair to which clients seal what they hand in.
     intake_key: IntakeKey,
+    outbox: Arc<outbox::Outbox>,
     memory: Arc<Memory>,
     recorder: Recorder,
     clock: Arc<dyn Clock>,

@@ -176,6 +176,14 @@ kinds! {
     TaskOpened = "task.opened",
     /// A task was done, by an operator or by itself.
     TaskClosed = "task.closed",
+    /// An operator has a mail sent to try whether mail arrives.
+    MailTested = "mail.tested",
+    /// A mail server took a mail.
+    MailSent = "mail.sent",
+    /// A mail was handed over, and nobody knows whether the server took it.
+    MailUnknown = "mail.unknown",
+    /// A mail was refused for good, or given up.
+    MailFailed = "mail.failed",
 }
 
 impl fmt::Display for Kind {

@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 use super::record::RecordError;
 use crate::model::{
     AuthorityId, BackupId, ClientId, ContactId, CredentialId, EnrolmentTokenId, EnvironmentId,
-    InviteId, KekId, KeyId, OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId, SubmissionId,
-    TaskId, VerificationId, VersionId, WorkloadId,
+    InviteId, KekId, KeyId, MailId, OperatorId, PrincipalId, RequestId, RoleId, ServiceKeyId,
+    SubmissionId, TaskId, VerificationId, VersionId, WorkloadId,
 };
 
 macro_rules! subjects {
@@ -91,6 +91,8 @@ subjects! {
     Verification(VerificationId),
     /// A task of an operator.
     Task(TaskId),
+    /// A mail.
+    Mail(MailId),
     /// A request.
     Request(RequestId),
 }

@@ -19,6 +19,7 @@ use crate::crypto::Identity;
 use crate::http::server::Limits;
 use crate::http::status::Metrics;
 use crate::jobs::Verifier;
+use crate::mail::{Sender, Transport};
 use crate::model::Slug;
 use crate::providers::{Cloud, Hosts, Outbound, ProbePolicy};
 use crate::random::{Random, SystemRandom};
@@ -152,6 +153,10 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
         limits: Limits::default(),
         metrics,
         verifier,
+        mail: Some((
+            mail_sender()?,
+            Transport::Folder(arguments.dir.join("mail")),
+        )),
     };
     node.run(move || {
         tracing::info!(%url, "serving");
@@ -269,6 +274,13 @@ async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>
         ));
     }
     Ok((vault, !made))
+}
+
+/// Whose mails lie in the folder.
+fn mail_sender() -> Result<Sender, CliError> {
+    "Strongroom on trial <access@strongroom.example>"
+        .parse()
+        .map_err(|_| CliError::local("mails have no sender"))
 }
 
 fn node_name() -> Result<Slug, CliError> {

@@ -6,6 +6,7 @@ mod deployment;
 mod files;
 mod finding;
 mod host;
+mod mail;
 mod service;
 
 use std::path::PathBuf;
@@ -60,6 +61,7 @@ pub fn run(
             files::data(&config, &mut findings);
             files::certificate(&config, now, &mut findings);
             files::providers(&config, &mut findings);
+            mail::settings(&config, &mut findings);
             host::check(&config, &mut findings);
             let plugins = plugins(&config.plugins, environment);
             let identities = files::identities(&config, &plugins, environment, &mut findings);
@@ -67,6 +69,7 @@ pub fn run(
                 runtime()?.block_on(async {
                     deployment::check(&config, identities, now, &mut findings).await;
                     service::check(&config, arguments.online, &mut findings).await;
+                    mail::check(&config, &mut findings).await;
                 });
             }
         }

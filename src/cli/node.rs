@@ -10,10 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::error::CliError;
-use crate::http::server::{Limits, Server, Transport};
+use crate::http::server::{Limits, Server, Transport as Listening};
 use crate::http::status::{self, Metrics, Readiness};
 use crate::http::{ApiState, api_router, pages, surround};
-use crate::jobs::Verifier;
+use crate::jobs::{Verifier, mailer};
+use crate::mail::{Sender, Transport};
 use crate::vault::Vault;
 use certificate::{Certificate, CertificateState, Listener};
 pub use certificate::{ServerIdentity, server_names};
@@ -36,6 +37,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// What verifies values at their providers.
     pub verifier: Verifier,
+    /// Whose mails are sent and where to; none when they wait.
+    pub mail: Option<(Sender, Transport)>,
 }
 
 /// The listener of the pages.
@@ -98,6 +101,7 @@ impl Node {
             limits,
             metrics,
             verifier,
+            mail,
         } = self;
         // Before anything says that the service is ready: whoever sees that may stop it.
         let mut signals = Signals::listen()?;
@@ -118,13 +122,13 @@ impl Node {
         let (router, _) = api_router(ApiState::new(Arc::clone(&vault), pages_url));
         let api = Server {
             listener: api,
-            transport: Transport::Tls(certificates[0].source()),
+            transport: Listening::Tls(certificates[0].source()),
             router: surround(router, Arc::clone(&clock), Arc::clone(&random)),
             limits,
         };
         let pages = pages.map(|(listener, origin)| Server {
             listener,
-            transport: Transport::Tls(certificates[1].source()),
+            transport: Listening::Tls(certificates[1].source()),
             router: pages::router(
                 Arc::new(pages::VaultLinks(Arc::clone(&vault))),
                 origin,
@@ -140,7 +144,7 @@ impl Node {
         });
         let status = Server {
             listener: status,
-            transport: Transport::Plain,
+            transport: Listening::Plain,
             router: surround(status::router(readiness, metrics.clone()), clock, random),
             limits: Limits {
                 connections: 64,
@@ -151,7 +155,8 @@ impl Node {
         let api = tokio::spawn(api.run(stopping.clone()));
         let pages = pages.map(|pages| tokio::spawn(pages.run(stopping.clone())));
         let status = tokio::spawn(status.run(stopping.clone()));
-        let verifier = tokio::spawn(verifier.run(stopping));
+        let verifier = tokio::spawn(verifier.run(stopping.clone()));
+        let mailer = tokio::spawn(mailer::run(Arc::clone(&vault), mail, stopping));
         ready();
 
         signals.wait_for_end(&mut certificates).await;
@@ -163,6 +168,7 @@ impl Node {
         }
         let _ = status.await;
         let _ = verifier.await;
+        let _ = mailer.await;
         upkeep.abort();
         vault.close().await;
         tracing::info!("stopped");

@@ -88,6 +88,8 @@ async fn serve(
     if outbound.hosts().is_stand_in() {
         tracing::warn!("a stand-in answers for the providers: no verification here means anything");
     }
+    let mail = config.mail.transport();
+    let mail = mail.map_err(|error| CliError::local(error.to_string()))?;
     private_directory(&config.data)?;
     let _lock = DataLock::take(&config.data)?;
     let metrics = Metrics::install().map_err(|error| CliError::local(error.to_string()))?;
@@ -159,6 +161,7 @@ async fn serve(
         limits,
         metrics,
         verifier,
+        mail,
     }
     .run(ready)
     .await

@@ -27,6 +27,8 @@ pub enum Refusal {
     ReadableByOthers(PathBuf),
     /// Everybody on the machine can read or enter the data directory.
     DataOpenToOthers(PathBuf),
+    /// Mails would be written into files, links and all, and reach nobody.
+    MailIntoFolder,
     /// A file or directory that could not be examined.
     Unreadable(PathBuf),
 }
@@ -65,6 +67,10 @@ impl fmt::Display for Refusal {
                 f,
                 "{} is open to every user of this machine: chmod 0700",
                 path.display()
+            ),
+            Self::MailIntoFolder => f.write_str(
+                "mail.folder is set: mails would lie there and reach nobody; remove it, and set \
+                 mail.server",
             ),
             Self::Unreadable(path) => write!(
                 f,
@@ -121,6 +127,12 @@ impl Config {
             {
                 refusals.push(Refusal::IdentityInsideData(path.clone()));
             }
+        }
+        if self.mail.folder.is_some() {
+            refusals.push(Refusal::MailIntoFolder);
+        }
+        if let Some(path) = self.mail.password_file() {
+            check_private(path, &mut refusals);
         }
         let mut own_key = None;
         if let Some((certificate, key)) = &self.api.certificate {

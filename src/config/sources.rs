@@ -61,6 +61,14 @@ const KEYS: &[(&str, Form)] = &[
     ("verification.test_mailbox", Form::Text),
     ("verification.settle_seconds", Form::Number),
     ("verification.at_once", Form::Number),
+    ("mail.from", Form::Text),
+    ("mail.server", Form::Text),
+    ("mail.port", Form::Number),
+    ("mail.tls", Form::Text),
+    ("mail.user", Form::Text),
+    ("mail.password_file", Form::Text),
+    ("mail.ca_file", Form::Text),
+    ("mail.folder", Form::Text),
 ];
 
 /// A variable called PASSPHRASE would invite people to put the passphrase itself into it.

@@ -158,7 +158,18 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
          # Whether a message may be sent from the test address to itself.\n# sending = false\n\
          # The test address where a credential names none.\n# test_mailbox = \"sync-test@example.com\"\n\
          # For how many seconds a refusal may be because what was made is new.\n\
-         # settle_seconds = 30\n# How many verifications may be under way at once.\n# at_once = 1000",
+         # settle_seconds = 30\n# How many verifications may be under way at once.\n# at_once = 1000\n\n\
+         [mail]\n# Whose name and address mails to clients come from.\n\
+         # from = \"Example Sync <access@example.com>\"\n\
+         # The mail server, and how the connection to it is protected: starttls (port 587), implicit\n\
+         # (port 465), or none for a relay on this machine (port 25).\n\
+         # server = \"smtp.example.com\"\n# tls = \"starttls\"\n# port = 587\n\
+         # The user that signs in, and the file that holds the password (mode 0600).\n\
+         # user = \"access@example.com\"\n# password_file = \"mail-password\"\n\
+         # Authorities (PEM) of the server's certificate instead of the public ones.\n\
+         # ca_file = \"mail-ca.pem\"\n\
+         # Only for trying out: a directory that mails are written into instead.\n\
+         # folder = \"mail\"",
     );
     out
 }

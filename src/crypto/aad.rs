@@ -4,7 +4,7 @@
 //! associated data). Identifiers are bound, never names, so that a rename changes nothing.
 
 use super::service_key::ServiceKeyName;
-use crate::model::{CredentialId, EnvironmentId, KekId, RoleId};
+use crate::model::{CredentialId, EnvironmentId, KekId, MailId, RoleId};
 
 /// The first field of every binding.
 const SCHEME: &[u8] = b"cv1";
@@ -23,6 +23,8 @@ pub enum Kind {
     Backup = 4,
     /// A key of the service itself under the root key.
     Service = 5,
+    /// A mail that waits, under the service key `mail`.
+    Mail = 6,
 }
 
 /// The place that a blob is bound to. This enum is the only way to make associated data.
@@ -88,6 +90,13 @@ pub enum Binding<'a> {
         /// The key's generation.
         generation: u32,
     },
+    /// A mail that waits to be sent.
+    Mail {
+        /// Deployment id.
+        deployment: &'a str,
+        /// The mail.
+        mail: MailId,
+    },
 }
 
 impl Binding<'_> {
@@ -99,6 +108,7 @@ impl Binding<'_> {
             Self::Payload { .. } => Kind::Payload,
             Self::Backup { .. } => Kind::Backup,
             Self::Service { .. } => Kind::Service,
+            Self::Mail { .. } => Kind::Mail,
         }
     }
 
@@ -109,7 +119,8 @@ impl Binding<'_> {
             | Self::Dek { deployment, .. }
             | Self::Payload { deployment, .. }
             | Self::Backup { deployment, .. }
-            | Self::Service { deployment, .. } => deployment,
+            | Self::Service { deployment, .. }
+            | Self::Mail { deployment, .. } => deployment,
         }
     }
 
@@ -165,6 +176,7 @@ impl Binding<'_> {
                 fields.push(name.as_str().as_bytes());
                 fields.push(&generation.to_be_bytes());
             }
+            Self::Mail { mail, .. } => fields.push(&mail.to_bytes()),
         }
         fields.into_bytes()
     }
@@ -256,10 +268,14 @@ mod tests {
                     deployment,
                     manifest: &self.texts[1],
                 },
-                _ => Binding::Service {
+                5 => Binding::Service {
                     deployment,
                     name: ServiceKeyName::ALL[self.name],
                     generation,
+                },
+                _ => Binding::Mail {
+                    deployment,
+                    mail: MailId::from_bytes(self.ids[0]),
                 },
             }
         }
@@ -271,7 +287,7 @@ mod tests {
         // Texts made of the bytes that lengths and kinds are made of.
         let text = || prop_oneof!["[\\x00-\\x05a]{0,9}", Just("dev-a".to_owned())];
         (
-            1_u8..=5,
+            1_u8..=6,
             [text(), text()],
             [id(), id(), id(), id()],
             prop_oneof![0_u64..3, any::<u64>()],

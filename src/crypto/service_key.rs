@@ -25,6 +25,8 @@ pub enum ServiceKeyName {
     /// The seed of the key pair to which clients seal what they hand in: 32 bytes (RFC 9180 section
     /// 7.1.3).
     Intake,
+    /// Seals mails that wait to be sent: 32 bytes.
+    Mail,
 }
 
 /// The text is not the name of a service key.
@@ -42,6 +44,7 @@ impl ServiceKeyName {
         Self::AuditSigning,
         Self::Authority,
         Self::Intake,
+        Self::Mail,
     ];
 
     /// The text that is stored, shown and bound. It never changes: a changed text opens nothing.
@@ -54,6 +57,7 @@ impl ServiceKeyName {
             Self::AuditSigning => "audit-signing",
             Self::Authority => "authority",
             Self::Intake => "intake",
+            Self::Mail => "mail",
         }
     }
 }

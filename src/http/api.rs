@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use super::authenticate::{ApiState, count_failures};
 use super::operator::{
     BASE, audit, authorities, backups, clients, contacts, credentials, deployment, enrolment,
-    intake, keys, names, operators, principal_keys, receipts, revocation_lists, verifications,
-    versions, workloads,
+    intake, keys, mails, names, operators, principal_keys, receipts, revocation_lists,
+    verifications, versions, workloads,
 };
 use super::{enrol, problem, workload};
 use crate::model;
@@ -92,6 +92,8 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         .routes(routes!(audit::prove_audit_consistency))
         .routes(routes!(backups::list_backups, backups::take_backup))
         .routes(routes!(backups::read_backup))
+        .routes(routes!(mails::list_mails, mails::test_mail))
+        .routes(routes!(mails::read_mail))
         .routes(routes!(deployment::read_deployment))
         .routes(routes!(deployment::thaw_deployment))
         .routes(routes!(clients::erase_client))
@@ -137,6 +139,7 @@ pub fn api_router(state: ApiState) -> (Router, Document) {
         (name = "authorities", description = "Whose client certificates are accepted"),
         (name = "keys", description = "The deployment's own keys"),
         (name = "audit", description = "Who did what, and how to prove it"),
+        (name = "mails", description = "Mails to clients, and what became of them"),
         (name = "deployment", description = "The deployment as a whole"),
         (name = "backups", description = "Taking the whole deployment away, encrypted"),
     ),

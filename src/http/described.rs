@@ -94,6 +94,21 @@ const METRICS: &[(Form, &str, &str)] = &[
         "Reads of registry rows that the service did not write, by table. Alarm at any.",
     ),
     (
+        Counter,
+        "strongroom_mails_total",
+        "Attempts to send a mail, by outcome: sent, later, unknown, failed.",
+    ),
+    (
+        Gauge,
+        "strongroom_mails_waiting",
+        "Mails that are still to be sent.",
+    ),
+    (
+        Gauge,
+        "strongroom_mails_oldest_waiting_seconds",
+        "How long the oldest mail that is still to be sent has waited.",
+    ),
+    (
         Gauge,
         "strongroom_authority_last_used_timestamp_seconds",
         "When this node last let somebody in on the word of an authority, in seconds since 1970.",
@@ -122,6 +137,7 @@ const LABELLED: &[&str] = &[
     "strongroom_unauthenticated_total",
     "strongroom_denials_total",
     "strongroom_registry_rows_refused_total",
+    "strongroom_mails_total",
 ];
 
 /// Gives every metric its text. Called once, when the recorder is in place.

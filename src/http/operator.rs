@@ -13,6 +13,7 @@ pub mod deployment;
 pub mod enrolment;
 pub mod intake;
 pub mod keys;
+pub mod mails;
 pub mod names;
 pub mod operators;
 pub mod principal_keys;

@@ -151,6 +151,8 @@ ids! {
     ServiceKeyId = "skey";
     /// A backup.
     BackupId = "bkup";
+    /// A mail.
+    MailId = "mail";
     /// One request to the service.
     RequestId = "req";
 }

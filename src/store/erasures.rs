@@ -53,6 +53,7 @@ pub struct Destroyed {
     pub verifications: u64,
     pub submissions: u64,
     pub invites: u64,
+    pub mails: u64,
 }
 
 impl Tx {
@@ -78,6 +79,7 @@ impl Tx {
             WHERE payload IS NOT NULL
               AND credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
         const CONTACTS: &str = "DELETE FROM contacts WHERE client_id = $1";
+        const MAILS: &str = "DELETE FROM mails WHERE client_id = $1";
         const RECEIPTS: &str = "DELETE FROM receipts
             WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
         const TASKS: &str = "DELETE FROM tasks
@@ -88,11 +90,11 @@ impl Tx {
             WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
         const INVITES: &str = "DELETE FROM invites
             WHERE credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
-        let mut counts = [0; 9];
+        let mut counts = [0; 10];
         on!(self, conn => {
             let texts = [
                 WRAPS, PAYLOADS, FINGERPRINTS, CONTACTS, RECEIPTS, TASKS, VERIFICATIONS,
-                SUBMISSIONS, INVITES,
+                SUBMISSIONS, INVITES, MAILS,
             ];
             for (count, sql) in counts.iter_mut().zip(texts) {
                 *count = sqlx::query::<Db>(sql).bind(client).execute(&mut *conn).await?
@@ -109,6 +111,7 @@ impl Tx {
             verifications,
             submissions,
             invites,
+            mails,
         ] = counts;
         Ok(Destroyed {
             wraps,
@@ -120,6 +123,7 @@ impl Tx {
             verifications,
             submissions,
             invites,
+            mails,
         })
     }
 

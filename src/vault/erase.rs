@@ -414,6 +414,7 @@ async fn destroy(tx: &mut Tx, mut client: ClientRow, now: Timestamp) -> Result<G
         ("verifications", counts.verifications),
         ("submissions", counts.submissions),
         ("invites", counts.invites),
+        ("mails", counts.mails),
     ];
     let destroyed = destroyed.map(|(name, count)| (name.to_owned(), count));
     Ok(Gone {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::beginning::{begin, known_checkpoint};
 use super::enrolment::{CertificateLifetimes, TOKEN_KEPT_SECS};
 use super::memory::Memory;
+use super::outbox::Outbox;
 use super::recipients::is_for_passphrase;
 use super::recorder::{Draft, LeaseError, Log, Parts, Recorder, open_log};
 use super::scrub::SCRUBS;
@@ -17,8 +18,9 @@ use super::{BackupSettings, Vault, VaultError};
 use crate::audit::{Kind, Origin, Signer, StatementSigner};
 use crate::clock::Clock;
 use crate::crypto::{
-    ExpectedRoot, Identity, IntakeKey, Keyring, KeyringLimits, MacKey, RootError, RootFileForm,
-    RootKey, ServiceKeyName, open_root_file, read_root_file, replace_root_file, root_file_name,
+    ExpectedRoot, Identity, IntakeKey, KeyRef, Keyring, KeyringLimits, MacKey, RootError,
+    RootFileForm, RootKey, ServiceKeyName, open_root_file, read_root_file, replace_root_file,
+    root_file_name,
 };
 use crate::model::Slug;
 use crate::random::Random;
@@ -199,6 +201,7 @@ impl Vault {
         let fingerprint_mac = MacKey::new(&key(ServiceKeyName::FingerprintMac)?);
         let intake_key = IntakeKey::derive(&key(ServiceKeyName::Intake)?);
         let seed = key(ServiceKeyName::AuditSigning)?;
+        let outbox = open_outbox(&keyring, &service_rows)?;
         let database = database.with_tagger(Arc::new(registry));
 
         let origin = origin_of(&deployment, &node, 0)?;
@@ -250,6 +253,7 @@ impl Vault {
             etag_mac,
             fingerprint_mac,
             intake_key,
+            outbox: Arc::new(outbox),
             memory,
             recorder,
             clock,
@@ -498,6 +502,19 @@ fn refresh_root_file(
             "the root key in the database differs from its file on this machine and was not taken over"
         ),
     }
+}
+
+/// What seals mails that wait.
+fn open_outbox(keyring: &Keyring, rows: &[ServiceKeyRow]) -> Result<Outbox, OpenError> {
+    const NAME: ServiceKeyName = ServiceKeyName::Mail;
+    let key = open_service_key(keyring, rows, NAME)?;
+    let row = rows.iter().find(|row| row.name == NAME.as_str());
+    let row = row.ok_or(OpenError::ServiceKey(NAME.as_str()))?;
+    let key_ref = KeyRef {
+        version: u32::try_from(row.generation).map_err(|_| OpenError::Damaged)?,
+        id: row.id.to_bytes(),
+    };
+    Ok(Outbox::new(keyring.root().deployment(), key, key_ref))
 }
 
 pub(super) fn open_service_key(

@@ -8,6 +8,7 @@ mod erased;
 mod forged;
 mod intake;
 mod issued;
+mod mails;
 mod principals;
 mod refusals;
 mod release;

@@ -23,6 +23,7 @@ fn everything(admin: &Admin) -> Vec<Value> {
         "/environments",
         "/authorities",
         "/receipts",
+        "/mails",
     ];
     let mut all: Vec<Value> = lists.iter().map(|path| admin.list(path).into()).collect();
     // Whoever asks is let in by an authority, which notes the time of that.

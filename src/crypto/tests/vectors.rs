@@ -165,6 +165,9 @@ fn binding_json(binding: &Binding<'_>) -> Value {
         } => json!({
             "kind": "service", "deployment": deployment, "name": name, "generation": generation,
         }),
+        Binding::Mail { deployment, mail } => json!({
+            "kind": "mail", "deployment": deployment, "mail": hex(mail.to_bytes()),
+        }),
     }
 }
 

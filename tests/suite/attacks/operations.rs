@@ -429,6 +429,12 @@ impl Stage {
                 let body = Some(json!({"confirm": id}));
                 Call { good: 409, ..change(DEPLOYMENT, "POST", "/deployment", "/deployment/thaw", body) }
             }
+            "GET /mails" => get(READ, "/mails"),
+            "POST /mails" => post(DEPLOYMENT, "/mails", json!({"to": "ada@example.com"})),
+            "GET /mails/{mail}" => {
+                let mail = self.admin.create("/mails", &json!({"to": "ada@example.com"}));
+                get(READ, &format!("/mails/{}", id_of(&mail)))
+            }
             "GET /backups" => get(READ, "/backups"),
             "POST /backups" => post(DEPLOYMENT, "/backups", backup_body()),
             "GET /backups/{backup}" => {

@@ -250,6 +250,8 @@ pub const STEPS: &[Step] = &[
     step("DELETE /authorities/{authority}/crl").shows(AUTHORITY),
     step("DELETE /authorities/{authority}").of(AUTHORITY),
     step("POST /authorities/roll").body(|_| json!({})).keeps("rolled", "/id").shows("/authorities/{rolled}").rare(),
+    step("POST /mails").body(|_| json!({"to": "ada@example.com"}))
+        .keeps("mail", "/id").shows("/mails/{mail}"),
     step("POST /backups")
         .body(|_| json!({"recipients": [age::x25519::Identity::generate().to_public().to_string()]}))
         .keeps("backup", "location").shows("/backups/{backup}").rare(),
