@@ -193,7 +193,7 @@ fn html(to: &Addressee, blocks: &[Block], from: &Sender) -> String {
             }
         }
     }
-    let _ = write!(out, "<p>{}</p></body></html>\n", escaped(signature(from)));
+    let _ = writeln!(out, "<p>{}</p></body></html>", escaped(signature(from)));
     out
 }
 

@@ -189,6 +189,7 @@ fn every_metric_of_an_alert_is_exported() {
         .get("/api/v1/release/cred_01kaqz3m8v7d6k2n4p9r5s1t0x")
         .expect(404);
     admin.role("altered");
+    admin.create("/mails", &serde_json::json!({"to": "ada@example.com"}));
     let database = service.data().join("strongroom.db");
     sqlite(
         &database,
@@ -201,7 +202,12 @@ fn every_metric_of_an_alert_is_exported() {
     let metrics = || service.status("/metrics").expect(200).text();
     let exported = until("a look at the revocation lists", 30, || {
         let exported = metrics_in(&metrics());
-        let seen = exported.contains("strongroom_revocation_list_remaining_seconds");
+        let later = [
+            "strongroom_revocation_list_remaining_seconds",
+            "strongroom_mails_total",
+            "strongroom_mails_waiting",
+        ];
+        let seen = later.iter().all(|name| exported.contains(*name));
         seen.then_some(exported)
     });
     let named = metrics_in(&text("deploy/prometheus/alerts.yaml"));
