@@ -206,11 +206,6 @@ impl Vault {
         &self.clock
     }
 
-    /// The key pair to which clients seal what they hand in.
-    pub fn intake_key(&self) -> &IntakeKey {
-        &self.intake_key
-    }
-
     /// The source of randomness that the vault uses.
     pub fn random(&self) -> &Arc<dyn Random> {
         &self.random

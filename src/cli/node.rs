@@ -130,7 +130,7 @@ impl Node {
             listener,
             transport: Listening::Tls(certificates[1].source()),
             router: pages::router(
-                Arc::new(pages::VaultLinks(Arc::clone(&vault))),
+                Arc::<Vault>::clone(&vault),
                 origin,
                 Arc::clone(&clock),
                 Arc::clone(&random),

@@ -12,16 +12,19 @@
 //! GET and HEAD change nothing: scanners of mail open every link. A link that never was and one that is
 //! over are one answer. No path of a link is logged, here or anywhere: whoever has it can use it.
 
+mod answers;
+mod arrived;
 mod assets;
+mod colleague;
 mod form;
 mod guard;
 mod guide;
+mod hand_in;
 mod handlers;
 pub mod link;
 #[cfg(test)]
 mod tests;
 mod texts;
-mod vault_links;
 mod view;
 
 use std::sync::Arc;
@@ -37,7 +40,6 @@ use super::request_id::{Surroundings, surround_request};
 use crate::{clock::Clock, random::Random};
 use guard::Rates;
 use link::Links;
-pub use vault_links::VaultLinks;
 
 /// The most bytes of a form.
 const MOST_BYTES: usize = 64 * 1024;
@@ -64,11 +66,11 @@ pub fn router(
         rates: Rates::new(),
     });
     Router::new()
-        .route("/i/{token}", get(handlers::show).post(handlers::submit))
+        .route("/i/{token}", get(handlers::show).post(hand_in::submit))
         .route("/i/{token}/check", post(handlers::check_again))
         .route(
             "/i/{token}/colleague",
-            get(handlers::colleague).post(handlers::forward),
+            get(colleague::ask).post(colleague::forward),
         )
         .route("/i/{token}/answer", post(handlers::answer))
         .route("/i/{token}/guide", get(handlers::guide))

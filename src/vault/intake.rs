@@ -10,7 +10,6 @@
 //!
 //! Looking writes nothing, so that what opens links to scan them changes nothing.
 
-use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use super::Vault;
@@ -24,6 +23,7 @@ use super::tasks::open_task;
 use super::verify::{NewRun, due_run};
 use super::versions::{check_value, insert_pending};
 use crate::audit::{Detail, Kind};
+use crate::crypto::{POINT, intake_info};
 use crate::model::{
     CredentialKind, DisplayName, InviteAnswer, InviteEnd, InviteId, RunCause, Sealing,
     SubmissionId, SubmissionState, TaskKind, Timestamp,
@@ -108,7 +108,7 @@ impl From<LinkError> for SubmitError {
 }
 
 /// What a page shows of a link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct LinkView {
     /// The invitation.
     pub invite: InviteId,
@@ -132,12 +132,27 @@ pub struct LinkView {
     pub answer: Option<InviteAnswer>,
     /// Of a renewal: what says whose the active version is. No secret.
     pub known: Vec<(&'static str, String)>,
-    /// Which form is to be shown.
-    pub form_version: i64,
     /// Whether the second code is asked for.
     pub needs_code: bool,
+    /// Whether it can be handed on to a colleague.
+    pub may_forward: bool,
+    /// To what a form is sealed.
+    pub seal_to: SealTo,
     /// The newest submission by this link, with its stages.
     pub submission: Option<SubmissionView>,
+    /// When that ends, once it is verified and if anybody knows.
+    pub ends_at: Option<Timestamp>,
+}
+
+/// What a browser seals a form to: see `crypto/hpke.rs`.
+#[derive(Clone, Debug)]
+pub struct SealTo {
+    /// The public key, an uncompressed point of P-256.
+    pub key: [u8; POINT],
+    /// What it is bound to: deployment, invitation, version of the form (`info` of RFC 9180).
+    pub info: Vec<u8>,
+    /// Which set of fields it has (`aad`).
+    pub aad: Vec<u8>,
 }
 
 /// What a form carries.
@@ -218,9 +233,17 @@ impl Vault {
             Some(row) => Some(submission_view(&mut tx, row).await?),
             None => None,
         };
+        let ends_at = match &submission {
+            Some(done) if done.state == SubmissionState::Verified => {
+                let version = tx.version(credential.id, done.version).await?;
+                version.and_then(|version| version.expires_at)
+            }
+            _ => None,
+        };
         drop(tx);
         let known = self.identity_of_active(&credential).await?;
         Ok(LinkView {
+            seal_to: self.seal_to(&invite, credential.kind),
             invite: invite.id,
             client: client.name.to_string(),
             label: credential.label.to_string(),
@@ -232,10 +255,27 @@ impl Vault {
             ended_as: invite.ended_as,
             answer: invite.answer,
             known,
-            form_version: invite.form_version,
             needs_code: invite.code_tag.is_some(),
+            may_forward: false,
             submission,
+            ends_at,
         })
+    }
+
+    fn seal_to(&self, invite: &InviteRow, kind: CredentialKind) -> SealTo {
+        let version = u32::try_from(invite.form_version).unwrap_or(u32::MAX);
+        SealTo {
+            key: *self.intake_key.public(),
+            info: intake_info(&self.deployment, &invite.id.to_string(), version),
+            aad: kind.as_str().as_bytes().to_vec(),
+        }
+    }
+
+    /// Opens a form that a browser sealed for this link; `None` if it was sealed for another, or changed
+    /// on its way.
+    pub fn open_form(&self, link: &LinkView, sealed: &[u8]) -> Option<Secret> {
+        let SealTo { info, aad, .. } = &link.seal_to;
+        self.intake_key.open(info, aad, sealed).ok()
     }
 
     /// What says whose the active version of a credential is; empty when there is none.

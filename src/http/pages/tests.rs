@@ -16,19 +16,19 @@ use axum::{
 };
 use tower::ServiceExt as _;
 
-use super::link::{
-    Answer, Asked, Attempt, AttemptState, Colleague, LinkError, LinkView, Links, StageLine,
-    SubmitError, Submitted, Taken,
-};
+use super::link::{Asked, Links};
 use crate::{
     clock::SystemClock,
     crypto::{IntakeKey, intake_info},
     http::server::Connection,
-    model::CredentialKind,
+    model::{CredentialKind, InviteAnswer, InviteId, Sealing, SubmissionState, Timestamp},
     providers::{self, Hint, Stage, StageOutcome, Surface},
     random::{Random as _, SystemRandom},
     secret::{Secret, SecretKey},
-    vault::LinkToken,
+    vault::{
+        Colleague, FieldError, LinkError, LinkToken, LinkView, Received, SealTo, StageView,
+        SubmissionView, SubmitError, Submitted, VerificationView,
+    },
 };
 
 const GOOD: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
@@ -37,13 +37,12 @@ const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 const CLIENT: &str = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
 const SECRET: &str = "canary~secret~value";
 
-type MakeAttempt = fn() -> Option<Attempt>;
-
 /// Two links, of two clients, and what was done by them.
 struct MadeUp {
     kind: CredentialKind,
-    attempt: MakeAttempt,
+    attempt: Option<SubmissionState>,
     needs_code: bool,
+    may_forward: bool,
     key: IntakeKey,
     done: Mutex<Vec<String>>,
 }
@@ -52,8 +51,9 @@ impl MadeUp {
     fn new(kind: CredentialKind) -> Self {
         Self {
             kind,
-            attempt: || None,
+            attempt: None,
             needs_code: false,
+            may_forward: true,
             key: IntakeKey::derive(&SecretKey::from_slice(&[7; 32]).unwrap()),
             done: Mutex::default(),
         }
@@ -69,19 +69,26 @@ impl MadeUp {
             .find(|it| LinkToken::parse(it).unwrap().sha256() == token.sha256())
             .ok_or(LinkError::Gone)?;
         Ok(LinkView {
+            invite: InviteId::from_bytes([1; 16]),
             client: "<script>alert('x')</script> & Co".to_owned(),
             label: "mail sync".to_owned(),
             kind: self.kind,
             environment: "production".to_owned(),
-            expires_at: "2028-11-20T10:00:00Z".parse().unwrap(),
+            contact: "Ada".to_owned(),
+            locale: "en".to_owned(),
+            expires_at: time("2028-11-20T10:00:00Z"),
+            ended_as: None,
+            answer: None,
             known: Vec::new(),
             needs_code: self.needs_code,
-            key: *self.key.public(),
-            info: intake_info("dev-x", name, 1),
-            aad: b"form".to_vec(),
-            answered: false,
-            may_forward: true,
-            attempt: (self.attempt)(),
+            may_forward: self.may_forward,
+            seal_to: SealTo {
+                key: *self.key.public(),
+                info: intake_info("dev-x", name, 1),
+                aad: b"form".to_vec(),
+            },
+            submission: self.attempt.map(attempt),
+            ends_at: Some(time("2029-11-20T00:00:00Z")),
         })
     }
 }
@@ -91,15 +98,16 @@ impl Links for MadeUp {
         Box::pin(async { self.view(token) })
     }
 
-    fn open(&self, link: &LinkView, sealed: &[u8]) -> Option<Secret> {
-        self.key.open(&link.info, &link.aad, sealed).ok()
+    fn open_form(&self, link: &LinkView, sealed: &[u8]) -> Option<Secret> {
+        let SealTo { info, aad, .. } = &link.seal_to;
+        self.key.open(info, aad, sealed).ok()
     }
 
     fn submit<'a>(
         &'a self,
         token: &'a LinkToken,
         form: Submitted,
-    ) -> Asked<'a, Result<Taken, SubmitError>> {
+    ) -> Asked<'a, Result<Received, SubmitError>> {
         Box::pin(async move {
             let link = self.view(token)?;
             if self.needs_code
@@ -111,12 +119,11 @@ impl Links for MadeUp {
             }
             let broken = providers::check(link.kind, &form.fields);
             if !broken.is_empty() {
-                let broken = broken.into_iter();
-                return Err(SubmitError::Refused(
-                    broken
-                        .map(|it| (it.field.into_owned(), it.rule.to_owned()))
-                        .collect(),
-                ));
+                let broken = broken.into_iter().map(|it| FieldError {
+                    field: format!("fields.{}", it.field).into(),
+                    rule: it.rule.into(),
+                });
+                return Err(SubmitError::Invalid(broken.collect()));
             }
             let json = form.fields.to_canonical_json();
             self.note(format!(
@@ -126,15 +133,22 @@ impl Links for MadeUp {
                 form.enc_sha256.is_some()
             ));
             let odd_expiry = form.expires_at.as_deref() == Some("2099-01-01");
-            Ok(Taken { odd_expiry })
+            let submission = attempt(SubmissionState::Verifying);
+            Ok(Received {
+                submission,
+                odd_expiry,
+            })
         })
     }
 
-    fn check_again<'a>(&'a self, token: &'a LinkToken) -> Asked<'a, Result<(), SubmitError>> {
+    fn check_again<'a>(
+        &'a self,
+        token: &'a LinkToken,
+    ) -> Asked<'a, Result<SubmissionView, SubmitError>> {
         Box::pin(async {
             self.view(token)?;
             self.note("check".to_owned());
-            Ok(())
+            Ok(attempt(SubmissionState::Verifying))
         })
     }
 
@@ -153,7 +167,7 @@ impl Links for MadeUp {
     fn answer<'a>(
         &'a self,
         token: &'a LinkToken,
-        answer: Answer,
+        answer: InviteAnswer,
     ) -> Asked<'a, Result<(), SubmitError>> {
         Box::pin(async move {
             self.view(token)?;
@@ -248,66 +262,76 @@ const ALL: [CredentialKind; 3] = [
     CredentialKind::Generic,
 ];
 
-fn stages() -> Vec<StageLine> {
-    let line = |stage, surface, outcome, hint| StageLine {
-        stage,
-        surface,
-        outcome,
-        hint,
-    };
-    vec![
-        line(Stage::Token, None, StageOutcome::Passed, None),
-        line(
-            Stage::Permissions,
-            Some(Surface::Graph),
-            StageOutcome::Failed,
-            Some(Hint::ConsentMissing),
-        ),
-    ]
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
 }
 
-fn attempt(state: AttemptState) -> Option<Attempt> {
-    Some(Attempt {
+fn stage(stage: Stage, outcome: StageOutcome) -> StageView {
+    StageView {
+        stage,
+        surface: Some(Surface::Graph),
+        outcome,
+        started_at: time("2028-01-01T00:00:00Z"),
+        millis: 1,
+        attempts: 1,
+        hint: (outcome == StageOutcome::Failed).then_some(Hint::ConsentMissing),
+        says: None,
+        code: None,
+        correlation: Vec::new(),
+    }
+}
+
+/// The second attempt by a link, as the vault tells it.
+fn attempt(state: SubmissionState) -> SubmissionView {
+    let now = time("2028-01-01T00:00:00Z");
+    let credential = crate::model::CredentialId::from_bytes([2; 16]);
+    let run = VerificationView {
+        id: crate::model::VerificationId::from_bytes([3; 16]),
+        credential,
+        version: 2,
+        submission: None,
+        cause: crate::model::RunCause::Submission,
+        state: crate::model::RunState::Done,
+        due_at: now,
+        tries: 1,
+        started_at: Some(now),
+        finished_at: None,
+        outcome: None,
+        hint: None,
+        says: None,
+        step: None,
+        stages: vec![
+            stage(Stage::Token, StageOutcome::Passed),
+            stage(Stage::Permissions, StageOutcome::Failed),
+        ],
+        created_at: now,
+    };
+    SubmissionView {
+        id: crate::model::SubmissionId::from_bytes([4; 16]),
+        invite: InviteId::from_bytes([1; 16]),
+        credential,
+        version: 2,
         number: 2,
+        received_at: now,
+        sealing: Sealing::Browser,
         state,
         hint: Some(Hint::ConsentMissing),
-        stages: stages(),
-        may_check_again: state == AttemptState::Failed,
-        ends_at: Some("2028-11-20T00:00:00Z".parse().unwrap()),
-    })
+        says: None,
+        step: None,
+        can_check_again: state == SubmissionState::Failed,
+        finished_at: None,
+        verification: Some(run),
+    }
 }
 
-const STATES: [(AttemptState, MakeAttempt, &str); 6] = [
-    (
-        AttemptState::Verifying,
-        || attempt(AttemptState::Verifying),
-        "We are checking it",
-    ),
-    (
-        AttemptState::Verified,
-        || attempt(AttemptState::Verified),
-        "It works",
-    ),
-    (
-        AttemptState::Failed,
-        || attempt(AttemptState::Failed),
-        "One step is missing",
-    ),
-    (
-        AttemptState::Undecided,
-        || attempt(AttemptState::Undecided),
-        "We could not check it yet",
-    ),
-    (
-        AttemptState::Waiting,
-        || attempt(AttemptState::Waiting),
-        "Somebody looks at it",
-    ),
-    (
-        AttemptState::Closed,
-        || attempt(AttemptState::Closed),
-        "This attempt was ended",
-    ),
+const STATES: [(SubmissionState, &str); 7] = [
+    (SubmissionState::Verifying, "We are checking it"),
+    (SubmissionState::Verified, "It works"),
+    (SubmissionState::Failed, "One step is missing"),
+    (SubmissionState::Undecided, "We could not check it yet"),
+    (SubmissionState::Waiting, "Somebody looks at it"),
+    (SubmissionState::Superseded, "This attempt was ended"),
+    (SubmissionState::Closed, "This attempt was ended"),
 ];
 
 fn labels_belong_to_fields(text: &str) {

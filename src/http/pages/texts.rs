@@ -83,6 +83,8 @@ pub struct Texts {
     pub unavailable: &'static str,
     pub too_many_title: &'static str,
     pub too_many: &'static str,
+    pub used_up_title: &'static str,
+    pub used_up: &'static str,
     pub unreadable_title: &'static str,
     pub unreadable: &'static str,
     pub too_large_title: &'static str,
@@ -205,6 +207,9 @@ pub const ENGLISH: Texts = Texts {
     too_many_title: "Please wait a minute",
     too_many: "There were too many tries in a short time. Nothing was changed. Wait a minute and try \
         again.",
+    used_up_title: "This link was used too often",
+    used_up: "Nothing was changed. Ask the person who looks after you for a new link; they can also help \
+        with what did not work.",
     unreadable_title: "The form could not be read",
     unreadable: "It did not come as your browser sends it. Nothing was changed. Open the link again \
         and fill in the form there.",
@@ -213,7 +218,8 @@ pub const ENGLISH: Texts = Texts {
         for, and nothing else.",
     elsewhere_title: "The form came from somewhere else",
     elsewhere: "Forms are taken only from our own pages. Nothing was changed. Open the link from your \
-        mailbox and fill in the form there.",
+        mailbox and fill in the form there. If you did, your browser is too old to say where the form \
+        came from: use a current one.",
 
     code_wrong: "Your code: this is not the code that we gave you. Check each character.",
     barred: "Your provider has refused exactly this before. Make a new one and enter that.",
@@ -222,7 +228,7 @@ pub const ENGLISH: Texts = Texts {
     sealed_refused: "The form was sealed for another page or was changed on its way. Nothing was \
         saved. Please fill it in once more.",
     address_wrong: "must be one e-mail address such as name@example.com",
-    name_wrong: "must be 1 to 200 characters",
+    name_wrong: "must be 1 to 120 characters in one line",
 };
 
 impl Texts {

@@ -6,12 +6,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{
     form::Form,
     guide,
-    link::{Attempt, AttemptState, LinkView},
     texts::{ENGLISH, Texts},
 };
 use crate::{
-    model::{CredentialKind, Timestamp},
+    model::{CredentialKind, SubmissionState, Timestamp},
     providers::{self, StageOutcome, Step, words},
+    vault::{LinkView, StageView, SubmissionView},
 };
 
 /// Something that has to be corrected.
@@ -20,6 +20,16 @@ pub struct FormError {
     pub anchor: &'static str,
     /// What, in a sentence.
     pub says: String,
+}
+
+impl FormError {
+    /// One of the form as a whole.
+    pub fn of_all(says: &str) -> Self {
+        Self {
+            anchor: "",
+            says: says.to_owned(),
+        }
+    }
 }
 
 /// One field of a form.
@@ -74,7 +84,7 @@ struct StatePage<'a> {
     t: &'a Texts,
     token: &'a str,
     link: &'a LinkView,
-    attempt: &'a Attempt,
+    attempt: &'a SubmissionView,
     title: &'a str,
     tone: &'a str,
     says: &'a str,
@@ -94,7 +104,6 @@ struct MessagePage<'a> {
     t: &'a Texts,
     title: &'a str,
     paragraphs: &'a [&'a str],
-    back: String,
 }
 
 #[derive(Template)]
@@ -187,7 +196,7 @@ pub fn broken(name: &str, rule: &str) -> String {
 /// The form. `filled` is what was sent, if it is shown again.
 pub fn form(token: &str, link: &LinkView, filled: Option<&Form>, errors: &[FormError]) -> String {
     let known = |name: &str| {
-        let found = link.known.iter().find(|(known, _)| known == name);
+        let found = link.known.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| value.as_str())
     };
     let value = |name: &str| match filled {
@@ -216,9 +225,9 @@ pub fn form(token: &str, link: &LinkView, filled: Option<&Form>, errors: &[FormE
         until: day(link.expires_at),
         errors,
         groups: groups.collect(),
-        key: URL_SAFE_NO_PAD.encode(link.key),
-        info: URL_SAFE_NO_PAD.encode(&link.info),
-        aad: URL_SAFE_NO_PAD.encode(&link.aad),
+        key: URL_SAFE_NO_PAD.encode(link.seal_to.key),
+        info: URL_SAFE_NO_PAD.encode(&link.seal_to.info),
+        aad: URL_SAFE_NO_PAD.encode(&link.seal_to.aad),
         can_answer: link.kind != CredentialKind::Generic,
     })
 }
@@ -250,23 +259,23 @@ fn field((name, long, required): Asked, value: String, errors: &[FormError]) -> 
 }
 
 /// How something that was handed in stands.
-pub fn state(token: &str, link: &LinkView, attempt: &Attempt, odd_date: bool) -> String {
+pub fn state(token: &str, link: &LinkView, attempt: &SubmissionView, odd_date: bool) -> String {
     let t = TEXTS;
     let (title, tone, says) = match attempt.state {
-        AttemptState::Verifying => (t.verifying_title, "", t.verifying),
-        AttemptState::Verified => (t.verified_title, "good", t.verified),
-        AttemptState::Failed => (t.failed_title, "bad", t.failed),
-        AttemptState::Undecided => (t.undecided_title, "", t.undecided),
-        AttemptState::Waiting => (t.waiting_title, "", t.waiting),
-        AttemptState::Closed => (t.closed_title, "", t.closed),
+        SubmissionState::Verifying => (t.verifying_title, "", t.verifying),
+        SubmissionState::Verified => (t.verified_title, "good", t.verified),
+        SubmissionState::Failed => (t.failed_title, "bad", t.failed),
+        SubmissionState::Undecided => (t.undecided_title, "", t.undecided),
+        SubmissionState::Waiting => (t.waiting_title, "", t.waiting),
+        SubmissionState::Superseded | SubmissionState::Closed => (t.closed_title, "", t.closed),
     };
     // What is wrong is said when it is sure; what is unknown only if it says something.
     let hint = match attempt.state {
-        AttemptState::Failed | AttemptState::Undecided => attempt.hint,
+        SubmissionState::Failed | SubmissionState::Undecided => attempt.hint,
         _ => None,
     };
     let step = hint
-        .filter(|_| attempt.state == AttemptState::Failed)
+        .filter(|_| attempt.state == SubmissionState::Failed)
         .map(|hint| hint.step());
     let step = step.filter(|step| *step != Step::Nothing);
     render(&StatePage {
@@ -281,23 +290,31 @@ pub fn state(token: &str, link: &LinkView, attempt: &Attempt, odd_date: bool) ->
         step: step.map_or("", words::step),
         step_anchor: step.map_or("", |step| step.as_str()),
         again: match attempt.state {
-            AttemptState::Verified => attempt.ends_at.map_or_else(String::new, day),
+            SubmissionState::Verified => link.ends_at.map_or_else(String::new, day),
             _ => String::new(),
         },
-        stages: attempt.stages.iter().map(line).collect(),
+        stages: attempt
+            .verification
+            .iter()
+            .flat_map(|run| &run.stages)
+            .map(line)
+            .collect(),
         waits: matches!(
             attempt.state,
-            AttemptState::Verifying | AttemptState::Undecided
+            SubmissionState::Verifying | SubmissionState::Undecided
         ),
         may_correct: matches!(
             attempt.state,
-            AttemptState::Failed | AttemptState::Closed | AttemptState::Undecided
+            SubmissionState::Failed
+                | SubmissionState::Undecided
+                | SubmissionState::Superseded
+                | SubmissionState::Closed
         ),
         odd_date,
     })
 }
 
-fn line(stage: &super::link::StageLine) -> Line {
+fn line(stage: &StageView) -> Line {
     Line {
         class: match stage.outcome {
             StageOutcome::Passed => "good",
@@ -311,13 +328,12 @@ fn line(stage: &super::link::StageLine) -> Line {
     }
 }
 
-/// A few sentences. `back` is where the page leads back to, if anywhere.
-pub fn message(title: &str, paragraphs: &[&str], back: Option<String>) -> String {
+/// A few sentences.
+pub fn message(title: &str, paragraphs: &[&str]) -> String {
     render(&MessagePage {
         t: TEXTS,
         title,
         paragraphs,
-        back: back.unwrap_or_default(),
     })
 }
 

@@ -5,12 +5,10 @@ use super::*;
 #[tokio::test]
 async fn every_page_is_whole_escaped_and_runs_nothing_of_its_own() {
     for kind in ALL {
-        for at in std::iter::once(None).chain((0..STATES.len()).map(Some)) {
+        for at in std::iter::once(None).chain(STATES.map(|(state, _)| Some(state))) {
             let mut links = MadeUp::new(kind);
             links.needs_code = true;
-            if let Some(at) = at {
-                links.attempt = STATES[at].1;
-            }
+            links.attempt = at;
             let site = Site::of(links);
             for rest in ["", "?form", "/colleague", "/guide"] {
                 let page = site.get(&path(rest)).await;
@@ -39,13 +37,11 @@ async fn every_page_is_whole_escaped_and_runs_nothing_of_its_own() {
     }
 }
 
-/// Each label has its field, each field its label and what describes it.
-
 #[tokio::test]
 async fn each_state_says_what_there_is_to_do() {
-    for (state, make, title) in STATES {
+    for (state, title) in STATES {
         let mut links = MadeUp::new(CredentialKind::Microsoft365);
-        links.attempt = make;
+        links.attempt = Some(state);
         let site = Site::of(links);
         let page = site.get(&path("")).await;
         assert!(
@@ -55,18 +51,25 @@ async fn each_state_says_what_there_is_to_do() {
         assert!(
             page.text.contains("Attempt 2") && page.text.contains("The permissions are granted")
         );
-        let waits = matches!(state, AttemptState::Verifying | AttemptState::Undecided);
+        let waits = matches!(
+            state,
+            SubmissionState::Verifying | SubmissionState::Undecided
+        );
         assert_eq!(page.text.contains("http-equiv=\"refresh\""), waits);
-        let failed = state == AttemptState::Failed;
+        let failed = state == SubmissionState::Failed;
         assert_eq!(page.text.contains("/guide#grant-consent"), failed);
         assert_eq!(page.text.contains("/check\""), failed);
         assert_eq!(
-            page.text.contains("2028-11-20"),
-            state == AttemptState::Verified
+            page.text.contains("2029-11-20"),
+            state == SubmissionState::Verified
         );
         // What is under way or done is not corrected.
         let form = site.get(&path("?form")).await;
-        let corrects = failed || matches!(state, AttemptState::Undecided | AttemptState::Closed);
+        let corrects = failed
+            || matches!(
+                state,
+                SubmissionState::Undecided | SubmissionState::Superseded | SubmissionState::Closed
+            );
         assert_eq!(form.text.contains("data-key="), corrects, "{state:?}");
         let odd = site.get(&path("?odd-date")).await;
         assert!(
@@ -87,7 +90,13 @@ async fn other_answers_and_the_way_to_a_colleague() {
         site.post(&path("/answer"), "answer=canary").await.status,
         StatusCode::BAD_REQUEST
     );
-    for body in ["", "name=A&email=canary", "name=&email=a@b.example"] {
+    for body in [
+        "",
+        "name=A&email=canary",
+        "name=&email=a@b.example",
+        "name=A%0d%0aBcc&email=a@b.example",
+        "name=A&email=a@b.example%0d%0aBcc:c@d.example",
+    ] {
         let page = site.post(&path("/colleague"), body).await;
         assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
         labels_belong_to_fields(&page.text);
@@ -100,6 +109,19 @@ async fn other_answers_and_the_way_to_a_colleague() {
         site.done(),
         ["check", "answer FreeGmail", "forward Ada L ada@example.com"]
     );
+    // Where no mail can be sent, it is not offered.
+    let mut links = MadeUp::new(CredentialKind::Microsoft365);
+    links.may_forward = false;
+    let site = Site::of(links);
+    assert!(!site.get(&path("")).await.text.contains("/colleague"));
+    let body = "name=Ada&email=ada%40example.com";
+    for page in [
+        site.get(&path("/colleague")).await,
+        site.post(&path("/colleague"), body).await,
+    ] {
+        assert_eq!(page.status, StatusCode::NOT_FOUND);
+    }
+    assert!(site.done().is_empty());
 }
 
 #[tokio::test]
