@@ -64,7 +64,7 @@ pub(super) async fn with_headers(
     let kind = response.headers().get(header::CONTENT_TYPE);
     // What went wrong around a page is told in the API's form.
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json")) {
-        response = super::handlers::out_of_order(&response);
+        response = super::answers::out_of_order(&response);
     }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
@@ -81,15 +81,16 @@ pub(super) async fn with_headers(
 }
 
 /// Whether a form comes from one of our own pages, as the browser tells it. Who has no such headers is
-/// no browser that somebody else's page could make send something. `Origin: null` is what our own
-/// referrer policy leads to (Fetch standard, section 3.2).
+/// no browser that somebody else's page could make send something. `Origin: null` alone says nothing: our
+/// own referrer policy leads to it (Fetch standard, section 3.2), and so does a page that hides where it
+/// is. Browsers say more since 2023 at the latest (Safari 16.4), so that it is refused.
 pub(super) fn is_own(headers: &HeaderMap, origin: Option<&str>) -> bool {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text(HeaderName::from_static("sec-fetch-site")) {
         return site == "same-origin";
     }
     match (text(header::ORIGIN), origin, text(header::HOST)) {
-        (None | Some("null"), ..) => true,
+        (None, ..) => true,
         (Some(from), Some(origin), _) => from == origin,
         (Some(from), None, Some(host)) => from.strip_prefix("https://") == Some(host),
         (Some(_), None, None) => false,
@@ -157,7 +158,6 @@ mod tests {
     fn a_form_from_elsewhere_is_seen() {
         let host = ("host", "pages.example:8201");
         assert!(own(&[host], None));
-        assert!(own(&[host, ("origin", "null")], None));
         assert!(own(&[host, ("origin", "https://pages.example:8201")], None));
         assert!(own(
             &[host, ("sec-fetch-site", "same-origin"), ("origin", "null")],
@@ -166,7 +166,12 @@ mod tests {
         for site in ["cross-site", "same-site", "none", "other"] {
             assert!(!own(&[host, ("sec-fetch-site", site)], None), "{site}");
         }
-        for from in ["https://evil.example", "http://pages.example:8201", ""] {
+        for from in [
+            "https://evil.example",
+            "http://pages.example:8201",
+            "null",
+            "",
+        ] {
             assert!(!own(&[host, ("origin", from)], None), "{from}");
         }
         // Behind a proxy the host may be another; the configured address counts.

@@ -15,6 +15,10 @@ async fn whatever_is_wrong_with_a_link_the_answer_is_one() {
         format!("/i/{GOOD}x"),
         "/".to_owned(),
         "/i/".to_owned(),
+        // No text at all (RFC 3986 allows the bytes).
+        "/i/%ff".to_owned(),
+        "/i/%ff/guide".to_owned(),
+        "/i/%00".to_owned(),
     ] {
         let page = site.get(&path).await;
         assert_eq!(
@@ -41,6 +45,8 @@ async fn whatever_is_wrong_with_a_link_the_answer_is_one() {
             "{rest}"
         );
     }
+    let page = site.post("/i/%ff", filled(SECRET)).await;
+    assert_eq!((page.status, page.text), (first.status, first.text));
     assert!(site.done().is_empty());
     // Until there were too many.
     for _ in 0..60 {
@@ -179,4 +185,33 @@ async fn what_no_browser_sends_from_here_changes_nothing() {
         }
         assert!(site.done().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_form_whose_browser_hides_where_it_comes_from_is_refused() {
+    let site = Site::new(CredentialKind::Microsoft365);
+    let send = async |headers: &[(&str, &str)]| {
+        let mut request = Request::post(path(""))
+            .header(header::HOST, "pages.example")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(filled("x"))).unwrap();
+        site.ask(request).await.status
+    };
+    let null = ("origin", "null");
+    assert_eq!(send(&[null]).await, StatusCode::FORBIDDEN);
+    assert_eq!(
+        send(&[null, ("sec-fetch-site", "cross-site")]).await,
+        StatusCode::FORBIDDEN
+    );
+    assert!(site.done().is_empty());
+    // What our own page sends by a browser of today.
+    assert_eq!(
+        send(&[null, ("sec-fetch-site", "same-origin")]).await,
+        StatusCode::SEE_OTHER
+    );
+    // No browser at all.
+    assert_eq!(send(&[]).await, StatusCode::SEE_OTHER);
 }
