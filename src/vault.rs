@@ -13,6 +13,7 @@ mod bundle;
 mod caller;
 mod clients;
 mod consistency;
+mod correspondence;
 mod credentials;
 mod deployment;
 mod enrolment;
@@ -66,6 +67,7 @@ pub use bundle::{Bundle, BundleAnswer, BundleFilter};
 pub use caller::{Caller, KeyName, ResolvedKey, Vouched};
 pub use clients::*;
 pub use consistency::Consistency;
+pub use correspondence::Correspondence;
 pub use credentials::*;
 pub use deployment::*;
 pub use enrolment::*;
@@ -199,6 +201,11 @@ impl Vault {
     /// The public key that checks audit checkpoints.
     pub fn audit_key(&self) -> &VerifierKey {
         &self.audit_key
+    }
+
+    /// What links for clients begin with; empty when nobody said so.
+    pub fn pages_url(&self) -> &str {
+        self.outbox.reach().pages_url.as_deref().unwrap_or_default()
     }
 
     /// The clock that the vault goes by.

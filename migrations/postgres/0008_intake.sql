@@ -14,6 +14,8 @@ CREATE TABLE invites (
     answer        TEXT,
     attempts      BIGINT NOT NULL,
     code_failures BIGINT NOT NULL,
+    -- The mail that carries the link, if one does.
+    mail_id       TEXT,
     form_version  BIGINT NOT NULL,
     revision      BIGINT NOT NULL,
     mac           BYTEA   NOT NULL

@@ -14,6 +14,8 @@ CREATE TABLE invites (
     answer        TEXT,
     attempts      INTEGER NOT NULL,
     code_failures INTEGER NOT NULL,
+    -- The mail that carries the link, if one does.
+    mail_id       TEXT,
     form_version  INTEGER NOT NULL,
     revision      INTEGER NOT NULL,
     mac           BLOB    NOT NULL

@@ -27,7 +27,9 @@ use crate::secret::Secret;
 use crate::standin::{StandIn, World};
 use crate::store::{Database, sqlite_path};
 use crate::telemetry;
-use crate::vault::{BackupSettings, CertificateLifetimes, Initialise, Open, Vault, initialise};
+use crate::vault::{
+    BackupSettings, CertificateLifetimes, Correspondence, Initialise, Open, Vault, initialise,
+};
 
 /// Where and what.
 #[derive(Args, Debug)]
@@ -115,7 +117,8 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
         }
     };
     let database = open_database(&database, true).await?;
-    let (vault, fresh) = open_or_make(&layout, database).await?;
+    let pages_url = format!("https://{}", api_address(&pages, arguments.pages_listen));
+    let (vault, fresh) = open_or_make(&layout, database, &pages_url).await?;
     // Written last, so its absence says that the set-up was interrupted.
     let complete = arguments.dir.join("worker.json").exists();
     let url = format!("https://{}", api_address(&api, arguments.listen));
@@ -136,13 +139,11 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
     let status_address = status.local_addr().unwrap_or(arguments.status_listen);
     let directory = arguments.dir.clone();
     let identity = ServerIdentity::Own(server_names(arguments.listen, None));
-    let pages_url = format!("https://{}", api_address(&pages, arguments.pages_listen));
     let pages = PagesListener {
         listener: pages,
         identity: ServerIdentity::Own(server_names(arguments.pages_listen, None)),
         // No browser should remember rules for this name.
         origin: None,
-        url: Some(pages_url.clone()),
     };
     let node = Node {
         vault,
@@ -214,7 +215,11 @@ fn api_address(listener: &tokio::net::TcpListener, wanted: SocketAddr) -> Socket
 }
 
 /// Opens the deployment in the directory, making it at the first start.
-async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>, bool), CliError> {
+async fn open_or_make(
+    layout: &Layout,
+    database: Database,
+    pages_url: &str,
+) -> Result<(Arc<Vault>, bool), CliError> {
     let local = |error: &dyn std::fmt::Display| CliError::local(error.to_string());
     let clock = SystemClock;
     let random = SystemRandom::new();
@@ -259,6 +264,10 @@ async fn open_or_make(layout: &Layout, database: Database) -> Result<(Arc<Vault>
         identities,
         url: None,
         cache_bytes: 32 * 1024 * 1024,
+        correspondence: Correspondence {
+            pages_url: Some(pages_url.to_owned()),
+            sends: true,
+        },
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
         accept_rollback: false,

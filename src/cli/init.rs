@@ -25,8 +25,8 @@ use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::sqlite_path;
 use crate::vault::{
-    BackupSettings, Bootstrapped, CertificateLifetimes, FirstKey, Initialise, Open, Vault,
-    VaultError, initialise,
+    BackupSettings, Bootstrapped, CertificateLifetimes, Correspondence, FirstKey, Initialise, Open,
+    Vault, VaultError, initialise,
 };
 
 /// What the new deployment is.
@@ -351,6 +351,7 @@ async fn make(
         identities: access.identities,
         url: None,
         cache_bytes: 1024 * 1024,
+        correspondence: Correspondence::default(),
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
         accept_rollback: false,

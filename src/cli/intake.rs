@@ -84,6 +84,7 @@ const COLUMNS: &[Column] = &[
     at("State", "/state"),
     at("Second code", "/needs_code"),
     at("Attempts", "/attempts"),
+    at("Mail", "/mail"),
     at("Answer", "/answer"),
     at("Created", "/created_at"),
     at("Expires", "/expires_at"),
@@ -143,6 +144,11 @@ async fn invite(arguments: Invite, session: &mut Session) -> Result<(), CliError
             session
                 .out
                 .line(&format!("\n{what}. It is not shown again:\n\n  {link}"))?;
+        }
+        if let Some(mail) = invite["mail"].as_str() {
+            session.out.line(&format!(
+                "\nThe link is mailed to the contact. Whether it was sent: strongroom mail show {mail}"
+            ))?;
         }
         if let Some(code) = invite["code"].as_str() {
             session.out.line(&format!(

@@ -49,8 +49,6 @@ pub struct PagesListener {
     pub identity: ServerIdentity,
     /// Its public address, if that is configured.
     pub origin: Option<String>,
-    /// What links begin with, if that is known: mostly the same.
-    pub url: Option<String>,
 }
 
 struct NodeReadiness {
@@ -107,7 +105,6 @@ impl Node {
         let mut signals = Signals::listen()?;
         let load = |listener, identity| Certificate::load(Arc::clone(&vault), listener, identity);
         let mut certificates = vec![load(Listener::Api, identity).await?];
-        let pages_url = pages.as_ref().and_then(|it| it.url.clone());
         let pages = match pages {
             None => None,
             Some(it) => {
@@ -119,7 +116,7 @@ impl Node {
 
         let clock = Arc::clone(vault.clock());
         let random = Arc::clone(vault.random());
-        let (router, _) = api_router(ApiState::new(Arc::clone(&vault), pages_url));
+        let (router, _) = api_router(ApiState::new(Arc::clone(&vault)));
         let api = Server {
             listener: api,
             transport: Listening::Tls(certificates[0].source()),

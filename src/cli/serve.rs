@@ -22,7 +22,7 @@ use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::Database;
 use crate::telemetry;
-use crate::vault::{BackupSettings, CertificateLifetimes, Open, Vault};
+use crate::vault::{BackupSettings, CertificateLifetimes, Correspondence, Open, Vault};
 
 /// Which settings.
 #[derive(Args, Debug)]
@@ -94,6 +94,7 @@ async fn serve(
     let _lock = DataLock::take(&config.data)?;
     let metrics = Metrics::install().map_err(|error| CliError::local(error.to_string()))?;
     let api = bind(config.api.listen, "api.listen").await?;
+    let pages_url = config.pages.as_ref().and_then(|pages| pages.url.clone());
     let pages = match config.pages {
         None => None,
         Some(pages) => Some(PagesListener {
@@ -102,7 +103,6 @@ async fn serve(
                 Some((chain, key)) => ServerIdentity::Files(chain, key),
                 None => ServerIdentity::Own(server_names(pages.listen, pages.url.as_deref())),
             },
-            url: pages.url.clone(),
             origin: pages.url,
         }),
     };
@@ -116,6 +116,10 @@ async fn serve(
         identities,
         url: config.api.url.clone(),
         cache_bytes: config.limits.cache_mib as u64 * 1024 * 1024,
+        correspondence: Correspondence {
+            pages_url,
+            sends: mail.is_some(),
+        },
         backups: backup_settings(&config.backup),
         lifetimes: lifetimes(&config.certificates),
         accept_rollback,

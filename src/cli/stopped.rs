@@ -10,7 +10,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::crypto::Identity;
 use crate::random::SystemRandom;
-use crate::vault::{BackupSettings, CertificateLifetimes, Open, Vault};
+use crate::vault::{BackupSettings, CertificateLifetimes, Correspondence, Open, Vault};
 
 /// Opens the deployment under the lock of its data directory.
 ///
@@ -30,6 +30,7 @@ pub async fn open_stopped(
         identities,
         url: config.api.url.clone(),
         cache_bytes: 1024 * 1024,
+        correspondence: Correspondence::default(),
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
         accept_rollback: false,

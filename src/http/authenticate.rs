@@ -27,23 +27,15 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     vault: Arc<Vault>,
     failures: FailureLimit,
-    pages_url: Option<String>,
 }
 
 impl ApiState {
-    /// The state of an API over a vault. `pages_url` is what links for clients begin with, if anybody
-    /// said so.
-    pub fn new(vault: Arc<Vault>, pages_url: Option<String>) -> Self {
+    /// The state of an API over a vault.
+    pub fn new(vault: Arc<Vault>) -> Self {
         Self(Arc::new(Shared {
             vault,
             failures: FailureLimit::default(),
-            pages_url,
         }))
-    }
-
-    /// What links for clients begin with; empty when nobody said so.
-    pub fn pages_url(&self) -> &str {
-        self.0.pages_url.as_deref().unwrap_or_default()
     }
 
     /// The vault.

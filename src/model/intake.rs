@@ -97,6 +97,8 @@ words! {
         InviteAnswered = "invite-answered",
         /// A contact handed their invitation on to a colleague.
         InviteForwarded = "invite-forwarded",
+        /// A mail could not be delivered, so that somebody does not know what they should.
+        MailFailed = "mail-failed",
     }
 }
 

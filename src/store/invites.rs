@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::stored::Stored;
 use super::tag::{Fields, Tagged};
 use super::tx::{Page, Tx, on, one};
-use crate::model::{ContactId, CredentialId, InviteAnswer, InviteEnd, InviteId, Timestamp};
+use crate::model::{ContactId, CredentialId, InviteAnswer, InviteEnd, InviteId, MailId, Timestamp};
 
 /// An invitation as stored: never the token of its link.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -26,6 +26,8 @@ pub struct InviteRow {
     pub attempts: i64,
     /// How often a wrong code came by it.
     pub code_failures: i64,
+    /// The mail that carries the link, if one does.
+    pub mail_id: Option<MailId>,
     pub form_version: i64,
     pub revision: i64,
     pub mac: Vec<u8>,
@@ -56,6 +58,7 @@ impl Tagged for InviteRow {
             .opt_text(self.answer)
             .int(self.attempts)
             .int(self.code_failures)
+            .opt_text(self.mail_id)
             .int(self.form_version)
             .int(self.revision);
     }
@@ -81,15 +84,15 @@ impl Tx {
     pub async fn insert_invite(&mut self, mut row: InviteRow) -> Result<InviteRow, StoreError> {
         const SQL: &str = "INSERT INTO invites (id, credential_id, contact_id, token_sha256,
                 code_tag, locale, created_at, expires_at, ended_at, ended_as, answer, attempts,
-                code_failures, form_version, revision, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+                code_failures, mail_id, form_version, revision, mac)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.id).bind(row.credential_id).bind(row.contact_id)
                 .bind(row.token_sha256.clone()).bind(row.code_tag.clone())
                 .bind(row.locale.clone()).bind(row.created_at).bind(row.expires_at)
                 .bind(row.ended_at).bind(row.ended_as).bind(row.answer).bind(row.attempts)
-                .bind(row.code_failures).bind(row.form_version).bind(row.revision)
+                .bind(row.code_failures).bind(row.mail_id).bind(row.form_version).bind(row.revision)
                 .bind(row.mac.clone()).execute(conn).await?;
         });
         Ok(row)
@@ -102,14 +105,14 @@ impl Tx {
     /// The database is not available.
     pub async fn update_invite(&mut self, row: &mut InviteRow) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE invites SET ended_at = $1, ended_as = $2, answer = $3,
-                attempts = $4, code_failures = $5, revision = $6, mac = $7
-            WHERE id = $8 AND revision = $9";
+                attempts = $4, code_failures = $5, mail_id = $6, revision = $7, mac = $8
+            WHERE id = $9 AND revision = $10";
         let known = row.revision;
         row.revision += 1;
         self.tag(row);
         let rows = on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.ended_at).bind(row.ended_as).bind(row.answer)
-                .bind(row.attempts).bind(row.code_failures).bind(row.revision)
+                .bind(row.attempts).bind(row.code_failures).bind(row.mail_id).bind(row.revision)
                 .bind(row.mac.clone()).bind(row.id).bind(known)
                 .execute(conn).await?.rows_affected()
         });

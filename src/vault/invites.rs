@@ -13,15 +13,17 @@ use zeroize::Zeroizing;
 
 use super::Vault;
 use super::caller::Caller;
+use super::correspondence::Pen;
 use super::credentials::{NewCredential, insert_new};
 use super::erase::live_client;
 use super::error::VaultError;
+use super::outbox::Outbox;
 use super::recorder::{Changed, Draft};
-use crate::audit::{Detail, Kind};
+use crate::audit::{Detail, Kind, Subject};
 use crate::crypto::MacKey;
 use crate::model::{
-    ClientId, ContactId, CredentialId, EmailAddress, InviteAnswer, InviteEnd, InviteId, Permission,
-    Timestamp,
+    ClientId, ContactId, CredentialId, EmailAddress, InviteAnswer, InviteEnd, InviteId, MailId,
+    Permission, Timestamp,
 };
 use crate::random::Random;
 use crate::secret::{Secret, SecretKey};
@@ -60,6 +62,11 @@ impl LinkToken {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, self.0.expose_secret()).as_ref());
         hash
+    }
+
+    /// The same once more, for the mail that is written within a transaction.
+    fn copy(&self) -> Self {
+        Self(Secret::new(self.0.expose_secret().to_vec()))
     }
 
     /// The text, for the one link or mail that carries it.
@@ -131,6 +138,8 @@ pub struct InviteView {
     pub answer: Option<InviteAnswer>,
     /// How many submissions came by it.
     pub attempts: i64,
+    /// The mail that carries the link, if one does.
+    pub mail: Option<MailId>,
 }
 
 impl InviteView {
@@ -152,6 +161,7 @@ impl InviteView {
             ended_at: row.ended_at,
             answer: row.answer,
             attempts: row.attempts,
+            mail: row.mail_id,
         }
     }
 }
@@ -195,6 +205,18 @@ pub(super) async fn contact_named(
     Ok(contacts.into_iter().find(|row| row.email == email))
 }
 
+/// Takes the mail back that carries the link of an invitation that has ended, if it was not sent yet.
+pub(super) async fn withdraw_link(
+    tx: &mut Tx,
+    invite: &InviteRow,
+    now: Timestamp,
+) -> Result<(), VaultError> {
+    if let Some(mail) = invite.mail_id {
+        Outbox::withdraw(tx, mail, now).await?;
+    }
+    Ok(())
+}
+
 /// Ends the open invitations for a credential.
 pub(super) async fn end_open_invites(
     tx: &mut Tx,
@@ -207,6 +229,7 @@ pub(super) async fn end_open_invites(
     for mut row in tx.unended_invites_of(credential).await? {
         row.ended_at = Some(now);
         row.ended_as = Some(how);
+        withdraw_link(tx, &row, now).await?;
         if !tx.update_invite(&mut row).await? {
             return Err(VaultError::Changed);
         }
@@ -242,23 +265,27 @@ impl Vault {
             let rule = "give either the credential whose next value is asked for, or new";
             return Err(VaultError::invalid("credential", rule));
         }
-        if !new.no_mail {
-            return Err(VaultError::Conflict(
-                "no mail can be sent yet: ask for the link itself (`no_mail`, or `--no-mail`), and hand it \
-                 over",
-            ));
-        }
         let now = self.clock.now();
         let random = self.random.clone();
         let token = LinkToken::generate(random.as_ref())?;
         let code = new.code.then(|| new_code(random.as_ref())).transpose()?;
         let token_sha256 = token.sha256().to_vec();
+        // Said before anything is made.
+        let mailed = match new.no_mail {
+            true => None,
+            false => {
+                self.outbox.link(&token)?;
+                Some(token.copy())
+            }
+        };
+        let token = mailed.is_none().then_some(token);
         let id = InviteId::generate(now, random.as_ref())?;
         let expires_at = now.plus_secs(hours * 3600);
         let created = caller.draft(Kind::CredentialCreated);
         let invited = caller.draft(Kind::IntakeInvited);
         let revoked = caller.draft(Kind::IntakeRevoked);
         let fresh = CredentialId::generate(now, random.as_ref())?;
+        let outbox = self.outbox.clone();
         let (credential, added, contact) = (new.credential, new.new, new.contact);
         let code_tag = code.as_ref().map(|code| {
             let of = credential.unwrap_or(fresh);
@@ -280,7 +307,7 @@ impl Vault {
                             row.ok_or_else(|| VaultError::invalid("credential", "does not exist"))?
                         }
                     };
-                    live_client(tx, credential.client_id).await?;
+                    let client = live_client(tx, credential.client_id).await?;
                     let found = contact_named(tx, credential.client_id, &contact).await?;
                     let contact = found.ok_or_else(|| {
                         VaultError::invalid(
@@ -291,7 +318,7 @@ impl Vault {
                     })?;
                     let how = InviteEnd::Superseded;
                     records.extend(end_open_invites(tx, credential.id, how, now, &revoked).await?);
-                    let row = InviteRow {
+                    let mut row = InviteRow {
                         id,
                         credential_id: credential.id,
                         contact_id: contact.id,
@@ -305,16 +332,26 @@ impl Vault {
                         answer: None,
                         attempts: 0,
                         code_failures: 0,
+                        mail_id: None,
                         form_version: FORM_VERSION,
                         revision: 1,
                         mac: Vec::new(),
                     };
+                    if let Some(token) = &mailed {
+                        let pen = Pen {
+                            outbox: &outbox,
+                            now,
+                            random: random.as_ref(),
+                        };
+                        let about = (&client, &contact, &credential);
+                        row.mail_id = Some(pen.invite(tx, &row, about, token).await?);
+                    }
                     let row = tx.insert_invite(row).await?;
-                    records.push(
-                        invited
-                            .about([id.into(), credential.id.into(), contact.id.into()])
-                            .with("expires_at", Detail::Time(expires_at)),
-                    );
+                    let mut invited = invited
+                        .about([id.into(), credential.id.into(), contact.id.into()])
+                        .with("expires_at", Detail::Time(expires_at));
+                    invited.subjects.extend(row.mail_id.map(Subject::from));
+                    records.push(invited);
                     Ok(Changed {
                         value: InviteView::of(row, now),
                         records,
@@ -325,7 +362,7 @@ impl Vault {
             .await?;
         Ok(IssuedInvite {
             invite,
-            token: Some(token),
+            token,
             code,
         })
     }
@@ -382,6 +419,7 @@ impl Vault {
                 }
                 row.ended_at = Some(now);
                 row.ended_as = Some(InviteEnd::Revoked);
+                withdraw_link(tx, &row, now).await?;
                 if !tx.update_invite(&mut row).await? {
                     return Err(VaultError::Changed);
                 }

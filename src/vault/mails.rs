@@ -17,12 +17,13 @@ use utoipa::ToSchema;
 use super::caller::Caller;
 use super::outbox::{Content, NewMail};
 use super::recorder::{Changed, Draft};
+use super::tasks::open_task;
 use super::{Vault, VaultError};
 use crate::audit::{Detail, Kind};
 use crate::mail::{Addressee, Letter, NotSent, Rendered, Sender, message_id, render};
 use crate::model::{
     ClientId, ContactId, EmailAddress, MailFault, MailId, MailKind, MailState, Permission,
-    Timestamp,
+    TaskKind, Timestamp,
 };
 use crate::random::Random;
 use crate::secret::Secret;
@@ -413,14 +414,26 @@ impl Vault {
         if let Some(fault) = fault {
             record = record.with("fault", Detail::Word(fault.as_str()));
         }
+        let (now, random) = (self.clock.now(), self.random.clone());
         let ours = self
             .change_by_itself(move |tx| {
                 Box::pin(async move {
                     let mut row = row;
                     let ours = tx.update_mail(&mut row).await?;
+                    let mut records = Vec::new();
+                    if ours {
+                        records.push(record);
+                    }
+                    if ours && kind == Kind::MailFailed {
+                        let word = row.fault.map(MailFault::as_str);
+                        let (about, now) = (row.id.into(), row.ended_at.unwrap_or(now));
+                        let task = TaskKind::MailFailed;
+                        let opened = open_task(tx, task, about, None, word, now, random.as_ref());
+                        records.extend(opened.await?);
+                    }
                     Ok(Changed {
                         value: ours,
-                        records: if ours { vec![record] } else { Vec::new() },
+                        records,
                         subjects: Vec::new(),
                     })
                 })

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::beginning::{begin, known_checkpoint};
+use super::correspondence::Correspondence;
 use super::enrolment::{CertificateLifetimes, TOKEN_KEPT_SECS};
 use super::memory::Memory;
 use super::outbox::Outbox;
@@ -44,6 +45,8 @@ pub struct Open {
     pub url: Option<String>,
     /// How much may be kept in memory, in bytes; all of it sealed.
     pub cache_bytes: u64,
+    /// How contacts of clients are reached.
+    pub correspondence: Correspondence,
     /// How backups are taken.
     pub backups: BackupSettings,
     /// How long the certificates live that enrolment and renewal give.
@@ -166,6 +169,7 @@ impl Vault {
             identities,
             url,
             cache_bytes,
+            correspondence,
             backups,
             lifetimes,
             accept_rollback,
@@ -201,7 +205,7 @@ impl Vault {
         let fingerprint_mac = MacKey::new(&key(ServiceKeyName::FingerprintMac)?);
         let intake_key = IntakeKey::derive(&key(ServiceKeyName::Intake)?);
         let seed = key(ServiceKeyName::AuditSigning)?;
-        let outbox = open_outbox(&keyring, &service_rows)?;
+        let outbox = open_outbox(&keyring, &service_rows, correspondence)?;
         let database = database.with_tagger(Arc::new(registry));
 
         let origin = origin_of(&deployment, &node, 0)?;
@@ -505,7 +509,11 @@ fn refresh_root_file(
 }
 
 /// What seals mails that wait.
-fn open_outbox(keyring: &Keyring, rows: &[ServiceKeyRow]) -> Result<Outbox, OpenError> {
+fn open_outbox(
+    keyring: &Keyring,
+    rows: &[ServiceKeyRow],
+    reach: Correspondence,
+) -> Result<Outbox, OpenError> {
     const NAME: ServiceKeyName = ServiceKeyName::Mail;
     let key = open_service_key(keyring, rows, NAME)?;
     let row = rows.iter().find(|row| row.name == NAME.as_str());
@@ -514,7 +522,12 @@ fn open_outbox(keyring: &Keyring, rows: &[ServiceKeyRow]) -> Result<Outbox, Open
         version: u32::try_from(row.generation).map_err(|_| OpenError::Damaged)?,
         id: row.id.to_bytes(),
     };
-    Ok(Outbox::new(keyring.root().deployment(), key, key_ref))
+    Ok(Outbox::new(
+        keyring.root().deployment(),
+        key,
+        key_ref,
+        reach,
+    ))
 }
 
 pub(super) fn open_service_key(

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::VaultError;
+use super::correspondence::Correspondence;
+use super::invites::LinkToken;
 use crate::crypto::{Binding, KeyRef, open, seal};
 use crate::mail::{Addressee, Letter, Rendered};
 use crate::model::{ClientId, ContactId, EmailAddress, MailId, MailState, Timestamp};
@@ -24,7 +26,6 @@ pub(super) struct NewMail {
 
 impl NewMail {
     /// A mail to a contact as it is known now.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what writes to contacts"))]
     pub fn to_contact(contact: &ContactRow, letter: Letter) -> Self {
         Self {
             client: Some(contact.client_id),
@@ -39,7 +40,6 @@ impl NewMail {
     }
 
     /// The same mail as an answer to an earlier one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what writes to contacts"))]
     pub fn following(mut self, first: Option<MailId>) -> Self {
         self.thread = first;
         self
@@ -79,16 +79,49 @@ pub(super) struct Outbox {
     deployment: String,
     key: SecretKey,
     key_ref: KeyRef,
+    reach: Correspondence,
 }
 
 impl Outbox {
     /// With the service key `mail`.
-    pub fn new(deployment: &str, key: SecretKey, key_ref: KeyRef) -> Self {
+    pub fn new(deployment: &str, key: SecretKey, key_ref: KeyRef, reach: Correspondence) -> Self {
         Self {
             deployment: deployment.to_owned(),
             key,
             key_ref,
+            reach,
         }
+    }
+
+    /// How contacts are reached.
+    pub const fn reach(&self) -> &Correspondence {
+        &self.reach
+    }
+
+    /// Whether something sends what is put here.
+    pub const fn sends(&self) -> bool {
+        self.reach.sends
+    }
+
+    /// The whole link of a token, for a mail.
+    ///
+    /// # Errors
+    /// No mail can be sent, or nobody said what links begin with.
+    pub fn link(&self, token: &LinkToken) -> Result<String, VaultError> {
+        if !self.sends() {
+            return Err(VaultError::Conflict(
+                "no mail can be sent: set mail.server and mail.from in the settings, or ask for the link \
+                 itself (`no_mail`, or `--no-mail`) and hand it over",
+            ));
+        }
+        let Some(url) = &self.reach.pages_url else {
+            return Err(VaultError::Conflict(
+                "a mail needs the whole link: set pages.url in the settings",
+            ));
+        };
+        let token = std::str::from_utf8(token.secret().expose_secret());
+        let token = token.map_err(|_| VaultError::Internal("a link is not text"))?;
+        Ok(format!("{url}/i/{token}"))
     }
 
     /// Puts a mail into the outbox, to be sent once `tx` is committed. The record of its cause names
@@ -144,13 +177,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The database is not available.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what writes to contacts"))]
-    pub async fn withdraw(
-        &self,
-        tx: &mut Tx,
-        id: MailId,
-        now: Timestamp,
-    ) -> Result<bool, VaultError> {
+    pub async fn withdraw(tx: &mut Tx, id: MailId, now: Timestamp) -> Result<bool, VaultError> {
         match tx.mail(id).await? {
             Some(mut row) if row.due_at.is_some() => {
                 row.end(MailState::Withdrawn, now, None);

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::Vault;
 use super::caller::Caller;
+use super::correspondence::Pen;
 use super::credentials::touch_credential;
 use super::error::VaultError;
 use super::recorder::{Changed, Draft};
@@ -129,17 +130,20 @@ pub(super) async fn settle(
         Some(RunOutcome::Verified) => {
             let number = version.number;
             vouch(tx, run, version).await?;
-            activate(tx, row.credential_id, number, None, run.now).await?;
+            activate(tx, row.credential_id, number, None, run.pen.now).await?;
             let record = Draft::of(Kind::VersionActivated);
-            succeed(tx, &mut row, record, run.now, changed).await?;
+            succeed(tx, &mut row, record, run.pen, changed).await?;
             return Ok(());
         }
         Some(RunOutcome::Failed) => {
             row.state = SubmissionState::Failed;
             let said: Option<Hint> = hint.as_deref().and_then(|hint| hint.parse().ok());
+            if let Some(said) = said {
+                run.pen.failed(tx, &row, said).await?;
+            }
             if said.is_some_and(condemns) && version.state == VersionState::Pending {
-                row.finished_at = Some(run.now);
-                shred(tx, &row, version, run.now, changed).await?;
+                row.finished_at = Some(run.pen.now);
+                shred(tx, &row, version, run.pen.now, changed).await?;
             }
         }
         Some(RunOutcome::Undecided) if run.row.state == RunState::Due => {}
@@ -148,14 +152,14 @@ pub(super) async fn settle(
             let (kind, about) = (TaskKind::SubmissionUndecided, row.id.into());
             let note = hint.as_deref();
             let of = Some(row.credential_id);
-            let opened = open_task(tx, kind, about, of, note, run.now, run.random);
+            let opened = open_task(tx, kind, about, of, note, run.pen.now, run.pen.random);
             changed.records.extend(opened.await?);
         }
         _ => {
             row.state = SubmissionState::Waiting;
             let (kind, about) = (TaskKind::SubmissionWaiting, row.id.into());
             let of = Some(row.credential_id);
-            let opened = open_task(tx, kind, about, of, None, run.now, run.random);
+            let opened = open_task(tx, kind, about, of, None, run.pen.now, run.pen.random);
             changed.records.extend(opened.await?);
         }
     }
@@ -178,10 +182,10 @@ async fn succeed(
     tx: &mut Tx,
     row: &mut SubmissionRow,
     activated: Draft,
-    now: Timestamp,
+    pen: Pen<'_>,
     changed: &mut Changed<()>,
 ) -> Result<(), VaultError> {
-    let credential = row.credential_id;
+    let (credential, now) = (row.credential_id, pen.now);
     let about = [numbered(credential, row.version_number), row.id.into()];
     changed.records.push(activated.about(about));
     changed.subjects.push(credential.to_string());
@@ -193,6 +197,9 @@ async fn succeed(
     let failed = close_task_about(tx, TaskKind::CredentialFailed, credential.into(), now).await?;
     changed.records.extend(failed);
     supersede_open(tx, credential, now, changed).await?;
+    if let Some(version) = tx.version(credential, row.version_number).await? {
+        pen.verified(tx, row, &version).await?;
+    }
     if let Some(mut invite) = tx.invite(row.invite_id).await?
         && invite.ended_at.is_none()
     {
@@ -352,6 +359,7 @@ impl Vault {
     ) -> Result<SubmissionView, VaultError> {
         let now = self.clock.now();
         let record = caller.draft(Kind::VersionActivated);
+        let (outbox, random) = (self.outbox.clone(), self.random.clone());
         let change = self.change(caller, Permission::WriteCredentials, move |tx| {
             Box::pin(async move {
                 let mut row = still_open(tx, id).await?;
@@ -360,7 +368,12 @@ impl Vault {
                 activate(tx, credential, number, Some(&why.reason), now).await?;
                 tx.abandon_verification(row.version_id, now).await?;
                 let mut changed = nothing();
-                succeed(tx, &mut row, record, now, &mut changed).await?;
+                let pen = Pen {
+                    outbox: &outbox,
+                    now,
+                    random: random.as_ref(),
+                };
+                succeed(tx, &mut row, record, pen, &mut changed).await?;
                 let view = submission_view(tx, row).await?;
                 Ok(Changed {
                     value: view,

@@ -7,9 +7,9 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::{
-    BackupSettings, CertificateLifetimes, ClientView, CredentialView, FirstKey, Form, Initialise,
-    KeyView, NewClient, NewCredential, NewKey, NewName, NewVersion, NewWorkload, Open,
-    ReleaseAnswer, Vault, VaultError, VersionView, WorkloadView, initialise,
+    BackupSettings, CertificateLifetimes, ClientView, Correspondence, CredentialView, FirstKey,
+    Form, Initialise, KeyView, NewClient, NewCredential, NewKey, NewName, NewVersion, NewWorkload,
+    Open, ReleaseAnswer, Vault, VaultError, VersionView, WorkloadView, initialise,
 };
 use crate::clock::{Clock, MockClock};
 use crate::crypto::{Identity, Recipient};
@@ -81,7 +81,7 @@ impl Deployment {
         };
         initialise(&what).await.unwrap();
         let fatal = Fatal::default();
-        let vault = open(database, &data, &identity, &clock, &fatal).await;
+        let vault = open(database, &data, &identity, &clock, &fatal, reach()).await;
         let request = P256Key::generate().unwrap().request_pem().unwrap();
         let first = FirstKey::Request(&request);
         let done = vault.bootstrap("First".parse().unwrap(), first).await;
@@ -112,12 +112,22 @@ impl Deployment {
     }
 
     /// The same deployment after a restart: nothing is in memory.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_reaching(reach()).await
+    }
+
+    /// A new deployment that sends no mail.
+    pub async fn without_mail() -> Self {
+        let reach = Correspondence::default();
+        Self::new().await.restart_reaching(reach).await
+    }
+
+    async fn restart_reaching(mut self, reach: Correspondence) -> Self {
         self.vault.close().await;
         let database = Database::open_sqlite(&sqlite_path(self.data.path()), false).await;
         let database = database.unwrap();
         let (data, fatal) = (&self.data, &self.fatal);
-        self.vault = open(database, data, &self.identity, &self.clock, fatal).await;
+        self.vault = open(database, data, &self.identity, &self.clock, fatal, reach).await;
         // Whoever forged the operator's row has no operator any more.
         if let Ok(operator) = identify(&self.vault, self.operator_key).await {
             self.operator = operator;
@@ -293,12 +303,21 @@ impl Deployment {
     }
 }
 
+/// How contacts are reached in tests.
+fn reach() -> Correspondence {
+    Correspondence {
+        pages_url: Some("https://in.example.com".to_owned()),
+        sends: true,
+    }
+}
+
 async fn open(
     database: Database,
     data: &TempDir,
     identity: &Secret,
     clock: &Arc<MockClock>,
     fatal: &Fatal,
+    correspondence: Correspondence,
 ) -> Arc<Vault> {
     let fatal = Arc::clone(fatal);
     let open = Open {
@@ -309,6 +328,7 @@ async fn open(
         identities: Identity::parse_list(identity).unwrap(),
         url: Some("https://vault.example".to_owned()),
         cache_bytes: 1 << 20,
+        correspondence,
         backups: BackupSettings::default(),
         lifetimes: CertificateLifetimes::default(),
         accept_rollback: false,

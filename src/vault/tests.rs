@@ -3,6 +3,7 @@
 mod age_output;
 mod backups;
 mod bundle;
+mod correspondence;
 mod enrolment;
 mod erased;
 mod forged;

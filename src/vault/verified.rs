@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::correspondence::Pen;
 use super::credentials::touch_credential;
 use super::error::VaultError;
 use super::recorder::Changed;
@@ -11,7 +12,6 @@ use crate::model::{
     ExpirySource, Precision, RunOutcome, RunState, TaskKind, Timestamp, Verification, VersionState,
 };
 use crate::providers::{Outcome, Verdict};
-use crate::random::Random;
 use crate::store::{Tx, VerificationRow, VersionRow};
 
 /// How often an undecided run is tried before it is given up.
@@ -21,8 +21,8 @@ const MOST_TRIES: i64 = 8;
 pub(super) struct EndOfRun<'a> {
     pub row: &'a VerificationRow,
     pub verdict: &'a Verdict,
-    pub now: Timestamp,
-    pub random: &'a dyn Random,
+    /// When it ended, and what follows for the contact.
+    pub pen: Pen<'a>,
 }
 
 /// Writes into the row of a run what it came to, and whether it is tried again.
@@ -64,8 +64,12 @@ pub(super) async fn follow(
     let credential = version.credential_id;
     match end.row.outcome {
         Some(RunOutcome::Verified) => {
-            let closed =
-                close_task_about(tx, TaskKind::CredentialFailed, credential.into(), end.now);
+            let closed = close_task_about(
+                tx,
+                TaskKind::CredentialFailed,
+                credential.into(),
+                end.pen.now,
+            );
             changed.records.extend(closed.await?);
             if learn(&mut version, end.verdict) {
                 let state = version.state;
@@ -79,7 +83,15 @@ pub(super) async fn follow(
         Some(RunOutcome::Failed) if version.state == VersionState::Active => {
             let (kind, about) = (TaskKind::CredentialFailed, credential.into());
             let note = end.row.hint.as_deref();
-            let opened = open_task(tx, kind, about, Some(credential), note, end.now, end.random);
+            let opened = open_task(
+                tx,
+                kind,
+                about,
+                Some(credential),
+                note,
+                end.pen.now,
+                end.pen.random,
+            );
             changed.records.extend(opened.await?);
         }
         _ => {}

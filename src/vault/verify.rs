@@ -10,6 +10,7 @@
 
 use super::Vault;
 use super::caller::Caller;
+use super::correspondence::Pen;
 use super::error::VaultError;
 use super::recorder::{Changed, Draft};
 use super::release::SealedParts;
@@ -389,6 +390,7 @@ impl Vault {
     pub async fn finish_run(&self, run: ClaimedRun, verdict: Verdict) -> Result<(), VaultError> {
         let now = self.clock.now();
         let random = self.random.clone();
+        let outbox = self.outbox.clone();
         let ClaimedRun { mut row, claim, .. } = run;
         judge(&mut row, verdict.outcome, now);
         let change = self.change_by_itself(move |tx| {
@@ -410,8 +412,11 @@ impl Vault {
                 let end = EndOfRun {
                     row: &row,
                     verdict: &verdict,
-                    now,
-                    random: random.as_ref(),
+                    pen: Pen {
+                        outbox: &outbox,
+                        now,
+                        random: random.as_ref(),
+                    },
                 };
                 match tx.open_submission_of(version.id).await? {
                     Some(submission) => {

@@ -56,7 +56,7 @@ pub async fn create_invite(
     let issued = state.vault().invite(&caller, new).await?;
     let link = issued.token.as_ref().map(|token| text(token.secret()));
     let link = link.transpose()?;
-    let link = link.map(|token| format!("{}/i/{token}", state.pages_url()));
+    let link = link.map(|token| format!("{}/i/{token}", state.vault().pages_url()));
     let body = Issued {
         link,
         code: issued.code.as_ref().map(text).transpose()?,

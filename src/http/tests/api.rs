@@ -57,7 +57,7 @@ impl Api {
     async fn new() -> Self {
         let deployment = Deployment::new().await;
         let vault = &deployment.vault;
-        let (router, _) = api_router(ApiState::new(Arc::clone(vault), None));
+        let (router, _) = api_router(ApiState::new(Arc::clone(vault)));
         let router = surround(
             router,
             Arc::clone(vault.clock()),
@@ -122,7 +122,7 @@ fn is_public(operation: &Value) -> bool {
 async fn every_route_asks_who_is_calling_before_anything_else() {
     let api = Api::new().await;
     let nobody = connection(None);
-    let (_, document) = api_router(ApiState::new(Arc::clone(&api.deployment.vault), None));
+    let (_, document) = api_router(ApiState::new(Arc::clone(&api.deployment.vault)));
     let document = serde_json::to_value(&document).unwrap();
     let mut routes = 0;
     let mut public = Vec::new();
@@ -171,7 +171,7 @@ async fn every_route_asks_who_is_calling_before_anything_else() {
 #[tokio::test]
 async fn the_document_is_the_committed_one_and_whole() {
     let api = Api::new().await;
-    let (_, document) = api_router(ApiState::new(Arc::clone(&api.deployment.vault), None));
+    let (_, document) = api_router(ApiState::new(Arc::clone(&api.deployment.vault)));
     let text = document.to_pretty_json().unwrap() + "\n";
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
     if std::env::var_os("STRONGROOM_UPDATE").is_some() {

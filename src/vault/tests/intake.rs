@@ -4,12 +4,22 @@ use crate::model::{InviteAnswer, Sealing, SubmissionState};
 use crate::providers::{Fields, Hint, Outcome, Verdict};
 use crate::vault::testing::Deployment;
 use crate::vault::{
-    IssuedInvite, LinkError, LinkToken, NewInvite, Received, SubmissionView, SubmitError, Submitted,
+    IssuedInvite, LinkError, LinkToken, NewInvite, Received, SubmissionView, SubmitError,
+    Submitted, VaultError,
 };
 
 const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 
 async fn invited(it: &Deployment, credential: Option<String>, code: bool) -> IssuedInvite {
+    let invitation = json!({"no_mail": true, "code": code});
+    invite(it, credential, invitation).await.unwrap()
+}
+
+pub(super) async fn invite(
+    it: &Deployment,
+    credential: Option<String>,
+    mut new: serde_json::Value,
+) -> Result<IssuedInvite, VaultError> {
     let client = it.vault.clients(&it.operator, "", 10).await.unwrap().items[0].id;
     if credential.is_none() {
         let contact = serde_json::from_value(
@@ -18,7 +28,7 @@ async fn invited(it: &Deployment, credential: Option<String>, code: bool) -> Iss
         let added = it.vault.add_contact(&it.operator, client, contact.unwrap());
         added.await.unwrap();
     }
-    let mut new = json!({"contact": "ada@client.example", "no_mail": true, "code": code});
+    new["contact"] = json!("ada@client.example");
     match credential {
         Some(id) => new["credential"] = id.into(),
         None => {
@@ -27,10 +37,10 @@ async fn invited(it: &Deployment, credential: Option<String>, code: bool) -> Iss
         }
     }
     let new: NewInvite = serde_json::from_value(new).unwrap();
-    it.vault.invite(&it.operator, new).await.unwrap()
+    it.vault.invite(&it.operator, new).await
 }
 
-fn form(client: &str, secret: &str) -> Submitted {
+pub(super) fn form(client: &str, secret: &str) -> Submitted {
     let fields: Fields = serde_json::from_value(json!({
         "tenant_id": TENANT, "client_id": format!("66666666-7777-4888-9999-aaaaaaaaaa{client}"),
         "client_secret": secret, "test_mailbox": "sync@client.example"}))
@@ -44,13 +54,13 @@ fn form(client: &str, secret: &str) -> Submitted {
     }
 }
 
-async fn submit(it: &Deployment, token: &LinkToken, form: Submitted) -> SubmissionView {
+pub(super) async fn submit(it: &Deployment, token: &LinkToken, form: Submitted) -> SubmissionView {
     let Received { submission, .. } = it.vault.submit(token, form).await.unwrap();
     submission
 }
 
 /// Lets every run that is due end so.
-async fn end_runs(it: &Deployment, outcome: Outcome) -> usize {
+pub(super) async fn end_runs(it: &Deployment, outcome: Outcome) -> usize {
     let runs = it.vault.claim_runs(10).await.unwrap();
     let count = runs.len();
     for mut run in runs {

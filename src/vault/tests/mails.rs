@@ -4,7 +4,7 @@ use crate::audit::Kind;
 use crate::mail::{Addressee, Letter, NotSent, Sender};
 use crate::model::{ClientId, ContactId, CredentialKind, MailFault, MailId, MailState, Timestamp};
 use crate::store::{ContactRole, ContactRow, MailRow};
-use crate::vault::outbox::NewMail;
+use crate::vault::outbox::{NewMail, Outbox};
 use crate::vault::recorder::Changed;
 use crate::vault::testing::Deployment;
 use crate::vault::{MailView, NewTestMail, VaultError};
@@ -222,10 +222,9 @@ async fn a_refused_mail_is_not_tried_again_and_a_withdrawn_one_never_goes() {
     assert_eq!(deployment.recorded(Kind::MailFailed).await, 1);
 
     let taken_back = deployment.put(invite(now), true).await.unwrap();
-    let outbox = deployment.vault.outbox.clone();
     let mut tx = deployment.vault.db.write().await.unwrap();
-    assert!(outbox.withdraw(&mut tx, taken_back, now).await.unwrap());
-    assert!(!outbox.withdraw(&mut tx, refused, now).await.unwrap());
+    assert!(Outbox::withdraw(&mut tx, taken_back, now).await.unwrap());
+    assert!(!Outbox::withdraw(&mut tx, refused, now).await.unwrap());
     tx.commit().await.unwrap();
     assert!(!deployment.is_due().await);
     assert!(deployment.row(taken_back).await.sealed.is_none());
