@@ -12,9 +12,9 @@ on_both!(
     a_link_that_was_revoked_or_answered_takes_nothing,
 );
 
-const TENANT: &str = "11111111-2222-4333-8444-555555555555";
-const APPLICATION: &str = "66666666-7777-4888-9999-aaaaaaaaaaaa";
-const SECRET: &str = "demonstration~secret~opens~nothing";
+pub(crate) const TENANT: &str = "11111111-2222-4333-8444-555555555555";
+pub(crate) const APPLICATION: &str = "66666666-7777-4888-9999-aaaaaaaaaaaa";
+pub(crate) const SECRET: &str = "demonstration~secret~opens~nothing";
 
 fn service(backend: &Backend) -> Service {
     Service::dev_with(backend, &["--settle-seconds", "0"])
@@ -25,7 +25,7 @@ fn browser(service: &Service) -> Client {
 }
 
 /// An invitation for a new credential of the demonstration's client.
-fn invite(admin: &Admin, label: &str) -> Value {
+pub(crate) fn invite(admin: &Admin, label: &str) -> Value {
     let new = json!({"client": "example-realty", "label": label, "kind": "microsoft365",
         "environment": "production", "roles": ["m365-sync"]});
     let body = json!({"new": new, "contact": "ada@example-realty.example", "no_mail": true});
@@ -33,13 +33,13 @@ fn invite(admin: &Admin, label: &str) -> Value {
 }
 
 /// The path of an invitation's link, which leads to the pages.
-fn path_of<'a>(service: &Service, invited: &'a Value) -> &'a str {
+pub(crate) fn path_of<'a>(service: &Service, invited: &'a Value) -> &'a str {
     let link = text(invited, "/link");
     let path = link.strip_prefix(&format!("https://{}", service.pages()));
     path.unwrap_or_else(|| panic!("{link}"))
 }
 
-fn contact(admin: &Admin) {
+pub(crate) fn contact(admin: &Admin) {
     let ada = json!({"name": "Ada", "email": "ada@example-realty.example", "role": "technical"});
     let clients = admin.list("/clients");
     let client = clients.iter().find(|it| it["slug"] == "example-realty");

@@ -13,6 +13,7 @@ mod authorities;
 mod authority_roll;
 mod backup;
 mod bad_input;
+mod browser;
 mod canaries;
 mod consistency;
 mod crash;

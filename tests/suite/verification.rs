@@ -20,7 +20,7 @@ fn service(backend: &Backend) -> Service {
     Service::dev_with(backend, &more)
 }
 
-fn control(service: &Service) -> SocketAddr {
+pub(crate) fn control(service: &Service) -> SocketAddr {
     let out = service.stdout();
     let address = out.split_once("(changed at http://").expect("a control");
     let address = address.1.split_once('/').expect("a path").0;
@@ -28,7 +28,7 @@ fn control(service: &Service) -> SocketAddr {
 }
 
 /// Lets a place of the stand-in answer so for the next calls.
-fn force(service: &Service, at: &str, times: u32, answer: &Value) {
+pub(crate) fn force(service: &Service, at: &str, times: u32, answer: &Value) {
     let body = json!({"at": at, "times": times, "answer": answer}).to_string();
     let mut socket = TcpStream::connect(control(service)).expect("the control");
     write!(

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backend;
+pub mod browser;
 pub mod ca;
 pub mod cli;
 pub mod deployment;
@@ -15,9 +16,11 @@ pub mod sources;
 pub mod sql;
 pub mod tour;
 pub mod wait;
+pub mod webdriver;
 
 pub use api::Admin;
 pub use backend::Backend;
+pub use browser::Browser;
 pub use deployment::Deployment;
 pub use http::{Client, Request, Response};
 pub use json::{id_of, items, text};

@@ -4,8 +4,6 @@
 import { seal } from "./seal.mjs";
 
 const form = document.querySelector("form[data-key]");
-const errors = document.getElementById("errors");
-if (errors) errors.focus();
 
 function bytes(base64url) {
   const text = atob(base64url.replaceAll("-", "+").replaceAll("_", "/"));
