@@ -71,7 +71,9 @@ CREATE TABLE verifications (
 CREATE UNIQUE INDEX verifications_one_runs ON verifications (credential_id) WHERE state = 'running';
 CREATE UNIQUE INDEX verifications_one_open ON verifications (version_id) WHERE state <> 'done';
 CREATE INDEX verifications_by_credential ON verifications (credential_id, id);
+CREATE INDEX verifications_by_version ON verifications (version_id, created_at);
 CREATE INDEX verifications_open ON verifications (due_at) WHERE state <> 'done';
+CREATE INDEX verifications_daily ON verifications (created_at) WHERE cause = 'daily';
 
 -- What operators have to look at; one open task of a kind about one thing.
 CREATE TABLE tasks (

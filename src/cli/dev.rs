@@ -158,6 +158,7 @@ async fn start(arguments: &Arguments) -> Result<(), CliError> {
             mail_sender()?,
             Transport::Folder(arguments.dir.join("mail")),
         )),
+        daily: true,
     };
     node.run(move || {
         tracing::info!(%url, "serving");

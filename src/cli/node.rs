@@ -13,7 +13,7 @@ use super::error::CliError;
 use crate::http::server::{Limits, Server, Transport as Listening};
 use crate::http::status::{self, Metrics, Readiness};
 use crate::http::{ApiState, api_router, pages, surround};
-use crate::jobs::{Verifier, mailer};
+use crate::jobs::{DailyCheck, Verifier, mailer};
 use crate::mail::{Sender, Transport};
 use crate::vault::Vault;
 use certificate::{Certificate, CertificateState, Listener};
@@ -39,6 +39,8 @@ pub struct Node {
     pub verifier: Verifier,
     /// Whose mails are sent and where to; none when they wait.
     pub mail: Option<(Sender, Transport)>,
+    /// Whether active credentials are verified once a day.
+    pub daily: bool,
 }
 
 /// The listener of the pages.
@@ -100,6 +102,7 @@ impl Node {
             metrics,
             verifier,
             mail,
+            daily,
         } = self;
         // Before anything says that the service is ready: whoever sees that may stop it.
         let mut signals = Signals::listen()?;
@@ -152,6 +155,10 @@ impl Node {
         let api = tokio::spawn(api.run(stopping.clone()));
         let pages = pages.map(|pages| tokio::spawn(pages.run(stopping.clone())));
         let status = tokio::spawn(status.run(stopping.clone()));
+        let daily = daily.then(|| {
+            let vault = Arc::clone(&vault);
+            tokio::spawn(DailyCheck { vault }.run(stopping.clone()))
+        });
         let verifier = tokio::spawn(verifier.run(stopping.clone()));
         let mailer = tokio::spawn(mailer::run(Arc::clone(&vault), mail, stopping));
         ready();
@@ -166,6 +173,9 @@ impl Node {
         let _ = status.await;
         let _ = verifier.await;
         let _ = mailer.await;
+        if let Some(daily) = daily {
+            let _ = daily.await;
+        }
         upkeep.abort();
         vault.close().await;
         tracing::info!("stopped");

@@ -166,6 +166,7 @@ async fn serve(
         metrics,
         verifier,
         mail,
+        daily: config.verification.daily,
     }
     .run(ready)
     .await

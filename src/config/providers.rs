@@ -31,6 +31,8 @@ pub struct VerificationConfig {
     pub settle_seconds: u32,
     /// How many may be under way at once.
     pub at_once: usize,
+    /// Whether active credentials are verified once a day.
+    pub daily: bool,
 }
 
 impl VerificationConfig {
@@ -87,6 +89,9 @@ impl Settings {
             })?,
             at_once: self.or("verification.at_once", "1000", |found| {
                 found.number(1, 10_000, "must be a whole number from 1 to 10000")
+            })?,
+            daily: self.or("verification.daily", "true", |found| {
+                found.text.parse().map_err(|_| "must be true or false")
             })?,
         })
     }

@@ -61,6 +61,7 @@ const KEYS: &[(&str, Form)] = &[
     ("verification.test_mailbox", Form::Text),
     ("verification.settle_seconds", Form::Number),
     ("verification.at_once", Form::Number),
+    ("verification.daily", Form::Switch),
     ("mail.from", Form::Text),
     ("mail.server", Form::Text),
     ("mail.port", Form::Number),

@@ -158,7 +158,8 @@ pub fn write_commented_template(values: &TemplateValues) -> String {
          # Whether a message may be sent from the test address to itself.\n# sending = false\n\
          # The test address where a credential names none.\n# test_mailbox = \"sync-test@example.com\"\n\
          # For how many seconds a refusal may be because what was made is new.\n\
-         # settle_seconds = 30\n# How many verifications may be under way at once.\n# at_once = 1000\n\n\
+         # settle_seconds = 30\n# How many verifications may be under way at once.\n# at_once = 1000\n\
+         # Whether each active credential is verified once a day.\n# daily = true\n\n\
          [mail]\n# Whose name and address mails to clients come from.\n\
          # from = \"Example Sync <access@example.com>\"\n\
          # The mail server, and how the connection to it is protected: starttls (port 587), implicit\n\

@@ -128,6 +128,16 @@ const METRICS: &[(Form, &str, &str)] = &[
         "strongroom_server_certificate_not_after_timestamp_seconds",
         "When the certificate that the API shows ends, in seconds since 1970.",
     ),
+    (
+        Gauge,
+        "strongroom_daily_checks_waiting",
+        "Active credentials whose daily check is late, because only some are made due in a minute.",
+    ),
+    (
+        Gauge,
+        "strongroom_daily_checks_timestamp_seconds",
+        "When this node last looked for daily checks to make, in seconds since 1970. Alarm when it is hours ago.",
+    ),
 ];
 
 /// Those whose labels are only known when something happens.

@@ -35,6 +35,25 @@ impl Tx {
         Ok(one(rows))
     }
 
+    /// Writes why the open task of a kind about something is open.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn note_task(
+        &mut self,
+        kind: TaskKind,
+        subject: &str,
+        note: Option<&str>,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE tasks SET note = $1
+            WHERE kind = $2 AND subject = $3 AND closed_at IS NULL";
+        on!(self, conn => {
+            sqlx::query::<Db>(SQL).bind(note.map(str::to_owned)).bind(kind)
+                .bind(subject.to_owned()).execute(conn).await?;
+        });
+        Ok(())
+    }
+
     /// Closes a task; `false` when it is closed already.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub struct TaskQuery {
     pub all: bool,
 }
 
-/// Opens a task unless one of this kind about this is open; the record of that.
+/// Opens a task; the record of that. If one of this kind about this is open, only its note is new.
 pub(super) async fn open_task(
     tx: &mut Tx,
     kind: TaskKind,
@@ -78,6 +78,9 @@ pub(super) async fn open_task(
         note: note.map(str::to_owned),
     };
     let opened = tx.open_task(&row).await?;
+    if !opened {
+        tx.note_task(kind, &row.subject, note).await?;
+    }
     Ok(opened.then(|| record(Draft::of(Kind::TaskOpened), id, about, kind)))
 }
 

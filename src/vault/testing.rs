@@ -135,6 +135,21 @@ impl Deployment {
         self
     }
 
+    /// Another node, with its own pair of hands on the same database.
+    pub async fn another_node(&self, name: &str, database: Database) -> Arc<Vault> {
+        let (data, fatal) = (&self.data, &self.fatal);
+        open_as(
+            name,
+            database,
+            data,
+            &self.identity,
+            &self.clock,
+            fatal,
+            reach(),
+        )
+        .await
+    }
+
     /// The reasons for which the process would have ended.
     pub fn fatal(&self) -> Vec<&'static str> {
         self.fatal.lock().unwrap().clone()
@@ -319,12 +334,25 @@ async fn open(
     fatal: &Fatal,
     correspondence: Correspondence,
 ) -> Arc<Vault> {
+    let (name, reach) = ("node-a", correspondence);
+    open_as(name, database, data, identity, clock, fatal, reach).await
+}
+
+async fn open_as(
+    node: &str,
+    database: Database,
+    data: &TempDir,
+    identity: &Secret,
+    clock: &Arc<MockClock>,
+    fatal: &Fatal,
+    correspondence: Correspondence,
+) -> Arc<Vault> {
     let fatal = Arc::clone(fatal);
     let open = Open {
         database,
         data: Some(data.path().to_owned()),
         deployment: Some(DEPLOYMENT.to_owned()),
-        node: slug("node-a"),
+        node: slug(node),
         identities: Identity::parse_list(identity).unwrap(),
         url: Some("https://vault.example".to_owned()),
         cache_bytes: 1 << 20,

@@ -4,12 +4,15 @@ mod age_output;
 mod backups;
 mod bundle;
 mod correspondence;
+mod daily;
 mod enrolment;
 mod erased;
 mod forged;
 mod intake;
 mod issued;
 mod mails;
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
 mod principals;
 mod refusals;
 mod release;

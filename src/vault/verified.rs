@@ -64,13 +64,12 @@ pub(super) async fn follow(
     let credential = version.credential_id;
     match end.row.outcome {
         Some(RunOutcome::Verified) => {
-            let closed = close_task_about(
-                tx,
-                TaskKind::CredentialFailed,
-                credential.into(),
-                end.pen.now,
-            );
-            changed.records.extend(closed.await?);
+            // That another version works says nothing about the one that is in use.
+            if version.state == VersionState::Active {
+                let kind = TaskKind::CredentialFailed;
+                let closed = close_task_about(tx, kind, credential.into(), end.pen.now);
+                changed.records.extend(closed.await?);
+            }
             if learn(&mut version, end.verdict) {
                 let state = version.state;
                 touch_credential(tx, credential, None, |_| ()).await?;

@@ -45,6 +45,11 @@ pub struct ClaimedRun {
 }
 
 impl ClaimedRun {
+    /// The credential.
+    pub const fn credential(&self) -> CredentialId {
+        self.row.credential_id
+    }
+
     /// The value, once.
     pub const fn take_fields(&mut self) -> Option<Fields> {
         self.fields.take()
@@ -75,6 +80,17 @@ pub(super) async fn due_run(
         }
         _ => {}
     }
+    add_run(tx, new, now, now, random).await
+}
+
+/// Adds a run of a version that has no open one.
+pub(super) async fn add_run(
+    tx: &mut Tx,
+    new: NewRun<'_>,
+    now: Timestamp,
+    due_at: Timestamp,
+    random: &dyn Random,
+) -> Result<VerificationRow, VaultError> {
     let row = VerificationRow {
         id: VerificationId::generate(now, random)?,
         credential_id: new.version.credential_id,
@@ -83,7 +99,7 @@ pub(super) async fn due_run(
         submission_id: new.submission,
         cause: new.cause,
         state: RunState::Due,
-        due_at: now,
+        due_at,
         tries: 0,
         claim: None,
         claimed_by: None,

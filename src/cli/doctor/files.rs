@@ -73,6 +73,14 @@ pub(super) fn providers(config: &Config, findings: &mut Findings) {
         ),
         Ok(_) => findings.ok(CHECK, "the providers' own hosts are asked"),
     }
+    match config.verification.daily {
+        true => findings.ok("daily-check", "active credentials are verified once a day"),
+        false => findings.warning(
+            "daily-check",
+            "nobody notices a credential that dies before its date",
+            "remove verification.daily = false",
+        ),
+    }
 }
 
 /// The data directory and what lies in it.

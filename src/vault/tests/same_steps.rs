@@ -1,11 +1,9 @@
 //! "Not there" and "not allowed" are one answer, made by the same calls of the database and the same
 //! writes (promise 2).
 
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
-
 use std::collections::BTreeMap;
 
+use super::postgres;
 use crate::model::{CredentialId, Timestamp};
 use crate::random::{Random as _, SystemRandom};
 use crate::store::{Database, SpentAssertion};
