@@ -30,6 +30,7 @@ mod health;
 mod identity;
 mod intake_pages;
 mod large_bundle;
+mod mail;
 mod manual;
 mod pages;
 mod production;

@@ -4,7 +4,7 @@
 mod check;
 mod disk;
 mod load;
-mod seed;
+pub mod seed;
 
 use std::ops::Range;
 use std::sync::Mutex;

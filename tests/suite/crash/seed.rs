@@ -49,7 +49,7 @@ impl Plan {
 }
 
 /// `SplitMix64` (Steele, Lea and Flood 2014): the same seed, the same numbers.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
     fn next(&mut self) -> u64 {
@@ -60,7 +60,8 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    /// One that is less than `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 }

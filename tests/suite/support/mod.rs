@@ -12,6 +12,7 @@ pub mod json;
 pub mod proof;
 pub mod service;
 pub mod shim;
+pub mod smtp;
 pub mod sources;
 pub mod sql;
 pub mod tour;
