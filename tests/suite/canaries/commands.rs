@@ -261,6 +261,7 @@ impl Bench<'_> {
             "DURATION" => "1h".to_owned(),
             "URL" => "https://localhost:1".to_owned(),
             "ADDRESS" => "127.0.0.1:0".to_owned(),
+            "STATE" => "sent".to_owned(),
             "COMMAND" => "true".to_owned(),
             // What is written to must not destroy what the others read.
             _ if id.contains("out") => format!("out-of-{}", self.runs),
@@ -272,7 +273,7 @@ impl Bench<'_> {
         let id = |prefix: &str| format!("{prefix}_{}", "0".repeat(26));
         let others = ["generic", "tech-ops", "1", "ada@company.example"].map(str::to_owned);
         let ids = [
-            "clnt", "cont", "auth", "pkey", "enrt", "wkld", "intk", "subm", "verf", "task",
+            "clnt", "cont", "auth", "pkey", "enrt", "wkld", "intk", "subm", "verf", "task", "mail",
         ];
         let last = 5 + ids.len();
         let ids = ids.map(id);
