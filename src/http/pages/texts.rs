@@ -140,7 +140,7 @@ pub const ENGLISH: Texts = Texts {
 
     group_microsoft365: "From Microsoft Entra ID",
     group_certificate: "Instead of a secret: a certificate",
-    group_certificate_lead: "Only if you use a certificate. Then leave the secret above empty.",
+    group_certificate_lead: "Only if you use a certificate. Then leave the client secret above empty.",
     group_google_workspace: "From Google",
     group_generic: "What you were asked for",
     group_check: "For the check",

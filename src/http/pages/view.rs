@@ -42,6 +42,8 @@ struct Field {
     /// Whether it has several lines.
     long: bool,
     required: bool,
+    /// Whether it is said that it may be left empty.
+    optional: bool,
     value: String,
     error: String,
     /// Ids of what describes it.
@@ -52,6 +54,10 @@ struct Group {
     legend: &'static str,
     lead: &'static str,
     fields: Vec<Field>,
+    /// Whether it is folded up, because few need it.
+    folded: bool,
+    /// Whether it is unfolded all the same: something in it is to be seen.
+    open: bool,
 }
 
 #[derive(Template)]
@@ -205,15 +211,21 @@ pub fn form(token: &str, link: &LinkView, filled: Option<&Form>, errors: &[FormE
         None => known(name).to_owned(),
     };
     let groups = groups_of(link.kind, link.needs_code);
-    let groups = groups.into_iter().map(|(legend, lead, asked)| Group {
-        legend,
-        lead,
-        fields: asked
-            .iter()
-            .map(|asked| field(*asked, value(asked.0), errors))
-            .collect(),
-    });
     let t = TEXTS;
+    let groups = groups.into_iter().map(|(legend, lead, asked)| {
+        let fields = asked
+            .iter()
+            .map(|asked| field(*asked, value(asked.0), errors));
+        let fields: Vec<Field> = fields.collect();
+        let is_used = |field: &Field| !field.value.is_empty() || !field.error.is_empty();
+        Group {
+            legend,
+            lead,
+            folded: legend == t.group_certificate,
+            open: fields.iter().any(is_used),
+            fields,
+        }
+    });
     render(&FormPage {
         t,
         token,
@@ -249,6 +261,8 @@ fn field((name, long, required): Asked, value: String, errors: &[FormError]) -> 
         },
         long,
         required,
+        // A secret or a certificate is needed; the help says which may be left out.
+        optional: !required && name != "client_secret",
         value,
         error: error.map_or_else(String::new, |error| error.says.clone()),
         described: match error {
@@ -293,12 +307,10 @@ pub fn state(token: &str, link: &LinkView, attempt: &SubmissionView, odd_date: b
             SubmissionState::Verified => link.ends_at.map_or_else(String::new, day),
             _ => String::new(),
         },
-        stages: attempt
-            .verification
-            .iter()
-            .flat_map(|run| &run.stages)
-            .map(line)
-            .collect(),
+        stages: lines(
+            attempt.verification.as_ref().map_or(&[], |run| &run.stages),
+            hint.map_or("", words::hint),
+        ),
         waits: matches!(
             attempt.state,
             SubmissionState::Verifying | SubmissionState::Undecided
@@ -312,6 +324,22 @@ pub fn state(token: &str, link: &LinkView, attempt: &SubmissionView, odd_date: b
         ),
         odd_date,
     })
+}
+
+/// A line for each stage. What has been said above is not said again.
+fn lines(stages: &[StageView], above: &'static str) -> Vec<Line> {
+    let mut told = vec![above];
+    stages
+        .iter()
+        .map(|stage| {
+            let mut line = line(stage);
+            match told.contains(&line.hint) {
+                true => line.hint = "",
+                false => told.push(line.hint),
+            }
+            line
+        })
+        .collect()
 }
 
 fn line(stage: &StageView) -> Line {

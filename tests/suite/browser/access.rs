@@ -75,8 +75,7 @@ fn the_keyboard_alone_is_enough() {
         "client_id",
         "client_secret",
         "expires_at",
-        "certificate",
-        "certificate_private_key",
+        "Instead of a secret: a certificate",
         "test_mailbox",
         "Send and check",
     ];

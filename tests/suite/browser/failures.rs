@@ -3,9 +3,42 @@
 use serde_json::json;
 
 use super::{Filled, WORKS, begin, handed_in, link, send, world};
-use crate::support::browser::DESKTOP;
-use crate::support::{Backend, Browser};
+use crate::support::browser::WINDOW;
+use crate::support::{Backend, Browser, Service};
 use crate::verification::force;
+
+const PERMITTED_LESS: &str = "66666666-7777-4888-9999-cccccccccc01";
+const PUBLIC: &str = "66666666-7777-4888-9999-cccccccccc02";
+const ELSEWHERE: &str = "22222222-2222-4333-8444-555555555555";
+
+/// What the demonstration lacks.
+fn more_of_the_world(service: &Service) {
+    world(service, |world| {
+        world["tenants"]
+            .as_array_mut()
+            .expect("directories")
+            .push(json!({"id": ELSEWHERE, "other_cloud": true}));
+        let tenant = &mut world["tenants"][0];
+        let mailboxes = tenant["mailboxes"].as_array_mut().expect("mailboxes");
+        mailboxes.push(json!({"address": "cellar@example-realty.example",
+            "state": "on-premises"}));
+        let applications = tenant["applications"].as_array_mut();
+        let applications = applications.expect("applications");
+        let secret = |value: &str| {
+            let mut secret = applications[0]["secrets"][0].clone();
+            secret["value"] = json!(value);
+            json!([secret])
+        };
+        let less = json!({"id": PERMITTED_LESS, "graph_roles": ["User.Read.All"],
+            "exchange_roles": ["Mail.Read"], "secrets": secret("demo~permitted-less.made-up")});
+        let public =
+            json!({"id": PUBLIC, "public": true, "secrets": secret("demo~public.made-up")});
+        applications.extend([less, public]);
+        // Otherwise Exchange Web Services refuse them for another reason.
+        let listed = tenant["ews_allowed"].as_array_mut().expect("a list");
+        listed.extend([json!(PERMITTED_LESS), json!(PUBLIC)]);
+    });
+}
 
 /// What is wrong, the page that tells it, and the step of the guide that it leads to.
 const FAILURES: &[(&str, Filled<'static>, &str, &str)] = &[
@@ -57,6 +90,44 @@ const FAILURES: &[(&str, Filled<'static>, &str, &str)] = &[
         "",
     ),
     (
+        "a permission is missing",
+        Filled {
+            client: PERMITTED_LESS,
+            secret: "demo~permitted-less.made-up",
+            ..WORKS
+        },
+        "but not the ones that are needed",
+        "Add the permissions",
+    ),
+    (
+        "the application is a public client",
+        Filled {
+            client: PUBLIC,
+            secret: "demo~public.made-up",
+            ..WORKS
+        },
+        "The application is registered as a public client",
+        "",
+    ),
+    (
+        "the directory is in another cloud",
+        Filled {
+            tenant: ELSEWHERE,
+            ..WORKS
+        },
+        "another national cloud",
+        "",
+    ),
+    (
+        "the mailbox is on an own server",
+        Filled {
+            mailbox: "cellar@example-realty.example",
+            ..WORKS
+        },
+        "lies on a server of your own",
+        "Choose a test address",
+    ),
+    (
         "consent is missing",
         Filled {
             client: "66666666-7777-4888-9999-aaaaaaaaaa02",
@@ -80,6 +151,7 @@ const FAILURES: &[(&str, Filled<'static>, &str, &str)] = &[
 #[test]
 fn each_failure_names_the_step_and_is_put_right_on_the_same_link() {
     let (service, admin) = begin(&Backend::Sqlite);
+    more_of_the_world(&service);
     let link = link(&service, &admin, "calendar sync");
     let mut browser = Browser::new(&service);
     browser.open(&link);
@@ -116,7 +188,7 @@ fn each_failure_names_the_step_and_is_put_right_on_the_same_link() {
         assert!(!page.contains(filled.secret), "{what}");
         assert_eq!(handed_in(&admin)[0]["state"], "failed", "{what}");
         if *what == "consent is missing" {
-            browser.picture("failure", DESKTOP);
+            browser.picture("failure", WINDOW);
         }
         if !step.is_empty() {
             // The step's words lead to what to do.
@@ -134,14 +206,21 @@ fn each_failure_names_the_step_and_is_put_right_on_the_same_link() {
         browser.wait_for("Send and check");
     }
 
+    // What the provider has refused for good is not taken again.
+    send(&browser, &FAILURES[2].1);
+    browser.wait_for("Your provider has refused exactly this before");
+    browser.open(&format!("{link}?form"));
+
     // Back and send again is an attempt like any other.
-    let no_consent = &FAILURES[5].1;
+    let no_consent = FAILURES.iter().find(|it| it.0 == "consent is missing");
+    let no_consent = &no_consent.expect("it is in the table").1;
     send(&browser, no_consent);
     browser.wait_settled();
     browser.back();
     browser.wait_for("Send and check");
     send(&browser, no_consent);
-    browser.wait_for("Attempt 9.");
+    let last = format!("Attempt {}.", FAILURES.len() + 2);
+    browser.wait_for(&last);
     browser.wait_settled();
     browser.look_at("failure");
 
@@ -159,10 +238,7 @@ fn each_failure_names_the_step_and_is_put_right_on_the_same_link() {
     });
     browser.press("Check again");
     let page = browser.wait_settled();
-    assert!(
-        page.contains("It works") && page.contains("Attempt 9."),
-        "{page}"
-    );
+    assert!(page.contains("It works") && page.contains(&last), "{page}");
     // What is done is not done twice.
     browser.back();
     browser.open(&format!("{link}?form"));
@@ -171,7 +247,7 @@ fn each_failure_names_the_step_and_is_put_right_on_the_same_link() {
         page.contains("It works") && !page.contains("Send and check"),
         "{page}"
     );
-    assert_eq!(handed_in(&admin).len(), 9);
+    assert_eq!(handed_in(&admin).len(), FAILURES.len() + 2);
     browser.finish();
 }
 

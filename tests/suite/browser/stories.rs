@@ -1,7 +1,7 @@
 //! A client with a browser hands in what works.
 
 use super::{WORKS, begin, handed_in, link, send, slow};
-use crate::support::browser::{DESKTOP, PHONE};
+use crate::support::browser::{PHONE, WINDOW};
 use crate::support::http::Tls;
 use crate::support::{Backend, Browser, Client, Request, on_both};
 
@@ -27,7 +27,7 @@ fn a_form_is_sealed_in_the_browser_and_watched_until_it_works(backend: Backend) 
     browser.open(&link);
     browser.wait_for("Your browser seals this form before it is sent");
     browser.picture("form-phone", PHONE);
-    browser.picture("form-desktop", DESKTOP);
+    browser.picture("form", WINDOW);
     slow(&service);
     send(&browser, &WORKS);
     // It goes on by itself: nothing is pressed or loaded here.
@@ -35,7 +35,7 @@ fn a_form_is_sealed_in_the_browser_and_watched_until_it_works(backend: Backend) 
     let page = browser.wait_for("It works");
     assert!(page.contains("Contacts can be read"), "{page}");
     assert!(!page.contains(WORKS.secret));
-    browser.picture("success", DESKTOP);
+    browser.picture("success", WINDOW);
     browser.look_at("success");
 
     let handed_in = handed_in(&admin);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::digest::{SHA256, digest};
@@ -19,6 +20,8 @@ use super::webdriver::{Refused, Session};
 /// Width and height of a phone and of a desktop's window, in CSS pixels.
 pub const PHONE: (u32, u32) = (375, 740);
 pub const DESKTOP: (u32, u32) = (1280, 900);
+/// A window that is shown in the documents.
+pub const WINDOW: (u32, u32) = (760, 800);
 
 /// The rules of WCAG 2.2, levels A and AA, and what is good practice besides.
 const RULES: &str =
@@ -285,15 +288,24 @@ impl Browser {
             return;
         }
         self.size((width, height));
+        self.session
+            .command("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
         let shot = self.session.command(
             "Page.captureScreenshot",
             &json!({"format": "png", "captureBeyondViewport": false}),
         );
+        self.session
+            .command("Emulation.setScrollbarsHidden", &json!({"hidden": false}));
+        self.size(DESKTOP);
         let shot = STANDARD.decode(shot["data"].as_str().expect("a picture"));
         let file: PathBuf = root().join("docs/pages").join(format!("{name}.png"));
         fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-        fs::write(file, shot.expect("base64")).expect("a file");
-        self.size(DESKTOP);
+        fs::write(&file, shot.expect("base64")).expect("a file");
+        let smaller = Command::new("node")
+            .arg(root().join("tests/node/palette.mjs"))
+            .arg(&file)
+            .status();
+        assert!(smaller.expect("node").success());
     }
 
     /// Every request so far: address and body.

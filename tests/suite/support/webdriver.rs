@@ -35,38 +35,12 @@ impl Session {
     /// # Panics
     /// They are not installed or do not start: that is a failure, not a skip.
     pub fn start(capabilities: &Value) -> Self {
-        let mut command = Command::new("chromedriver");
-        command
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        // It ends with the thread that started it, and the browser with the pipe between them.
-        let die = || {
-            Ok(rustix::process::set_parent_process_death_signal(Some(
-                Signal::KILL,
-            ))?)
-        };
-        // SAFETY: one system call between fork and exec, and no memory is allocated.
-        unsafe { command.pre_exec(die) };
-        let mut driver = command.spawn().unwrap_or_else(|error| {
-            panic!(
-                "these tests need a browser: chromedriver: {error}.\n\
-                 On Debian: apt-get install chromium chromium-driver"
-            )
-        });
-        let mut said = BufReader::new(driver.stdout.take().expect("its output"));
-        let port = loop {
-            let mut line = String::new();
-            let read = said.read_line(&mut line).expect("its output");
-            assert!(read > 0, "chromedriver ended before it listened");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim().trim_end_matches('.').parse().expect("a port");
-            }
-        };
+        // A free port for IPv4 that is not free for IPv6 ends the driver at once.
+        let started = (0..5).find_map(|_| start_driver());
+        let (driver, address) = started.expect("a chromedriver that listens");
         let mut session = Self {
             driver,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            address,
             path: String::new(),
         };
         let body = json!({"capabilities": {"alwaysMatch": capabilities}});
@@ -220,6 +194,42 @@ impl Drop for Session {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// A driver on a free port; nothing if it ended before it listened.
+fn start_driver() -> Option<(Child, SocketAddr)> {
+    let mut command = Command::new("chromedriver");
+    command
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    // It ends with the thread that started it, and the browser with the pipe between them.
+    let die = || {
+        Ok(rustix::process::set_parent_process_death_signal(Some(
+            Signal::KILL,
+        ))?)
+    };
+    // SAFETY: one system call between fork and exec, and no memory is allocated.
+    unsafe { command.pre_exec(die) };
+    let mut driver = command.spawn().unwrap_or_else(|error| {
+        panic!(
+            "these tests need a browser: chromedriver: {error}.\n\
+             On Debian: apt-get install chromium chromium-driver"
+        )
+    });
+    let mut said = BufReader::new(driver.stdout.take().expect("its output"));
+    let mut line = String::new();
+    while said.read_line(&mut line).expect("its output") > 0 {
+        if let Some((_, port)) = line.split_once("started successfully on port ") {
+            let port: u16 = port.trim().trim_end_matches('.').parse().expect("a port");
+            return Some((driver, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+        }
+        line.clear();
+    }
+    eprint!("chromedriver ended: {line}");
+    let _ = driver.wait();
+    None
 }
 
 /// One call of the driver: plain HTTP with a length, on loopback.
