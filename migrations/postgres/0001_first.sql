@@ -59,6 +59,7 @@ CREATE TABLE contacts (
     revision   BIGINT NOT NULL
 );
 CREATE INDEX contacts_by_client ON contacts (client_id, id);
+CREATE UNIQUE INDEX contacts_by_address ON contacts (client_id, email);
 
 CREATE TABLE roles (
     id         TEXT    NOT NULL PRIMARY KEY,

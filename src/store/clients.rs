@@ -131,7 +131,7 @@ impl Tx {
     /// Clients after the id `after`, in the order of their ids.
     ///
     /// # Errors
-    /// The database is not available.
+    /// [`StoreError::Taken`] when another contact of the client has the address.
     pub async fn clients(
         &mut self,
         after: &str,
@@ -163,7 +163,7 @@ impl Tx {
     /// Writes name, address and role if the row still has `expected` as its revision.
     ///
     /// # Errors
-    /// The database is not available.
+    /// [`StoreError::Taken`] when another contact of the client has the address.
     pub async fn update_contact(
         &mut self,
         row: &ContactRow,

@@ -144,6 +144,15 @@ impl From<ContactRow> for ContactView {
     }
 }
 
+fn address_taken(error: StoreError) -> VaultError {
+    match error {
+        StoreError::Taken => VaultError::Conflict(
+            "another contact of this client has this address: change that one, or use it",
+        ),
+        other => other.into(),
+    }
+}
+
 fn slug_taken(error: StoreError) -> VaultError {
     match error {
         StoreError::Taken => VaultError::Conflict("another client has this slug: choose another"),
@@ -289,7 +298,7 @@ impl Vault {
                     created_at: now,
                     revision: 1,
                 };
-                tx.insert_contact(&row).await?;
+                tx.insert_contact(&row).await.map_err(address_taken)?;
                 Ok(Changed {
                     value: row.into(),
                     records: vec![record],
@@ -358,7 +367,8 @@ impl Vault {
                 row.email = patch.email.unwrap_or(row.email);
                 row.role = patch.role.unwrap_or(row.role);
                 row.revision += 1;
-                if !tx.update_contact(&row, expected).await? {
+                let written = tx.update_contact(&row, expected).await;
+                if !written.map_err(address_taken)? {
                     return Err(VaultError::Changed);
                 }
                 Ok(Changed {

@@ -3,6 +3,7 @@
 mod age_output;
 mod backups;
 mod bundle;
+mod contacts;
 mod correspondence;
 mod daily;
 mod enrolment;

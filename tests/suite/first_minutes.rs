@@ -61,7 +61,7 @@ fn first_five_minutes(backend: Backend) {
     let mut service = Service::dev(&backend);
     let banner = Banner::read(&service);
     assert_eq!(banner.exports.len(), 4, "{}", service.stdout());
-    assert_eq!(banner.commands.len(), 8, "{}", service.stdout());
+    assert_eq!(banner.commands.len(), 7, "{}", service.stdout());
 
     let fetched = banner.run(&service, &banner.commands[0]).ok().json();
     let credential = only_credential(&fetched)["id"].clone();
@@ -73,11 +73,10 @@ fn first_five_minutes(backend: Backend) {
     assert!(!log.stdout.contains(SECRET));
     let verified = banner.run(&service, &banner.commands[3]).ok();
     assert!(verified.stdout.contains("verified"), "{}", verified.stdout);
-    banner.run(&service, &banner.commands[4]).ok();
-    let invited = banner.run(&service, &banner.commands[5]).ok();
+    let invited = banner.run(&service, &banner.commands[4]).ok();
     let link = format!("https://{}/i/", service.pages());
     assert!(invited.stdout.contains(&link), "{}", invited.stdout);
-    for curl in &banner.commands[6..] {
+    for curl in &banner.commands[5..] {
         let curl = curl.replacen("curl ", "curl -sS --fail ", 1);
         let answer = banner.run(&service, &curl).ok().json();
         assert_eq!(only_credential(&answer)["id"], credential);
@@ -91,7 +90,7 @@ fn first_five_minutes(backend: Backend) {
     let banner = Banner::read(&service);
     let fetched = banner.run(&service, &banner.commands[0]).ok().json();
     assert_eq!(only_credential(&fetched)["id"], credential);
-    let by_assertion = banner.run(&service, &banner.commands[7]).ok().json();
+    let by_assertion = banner.run(&service, &banner.commands[6]).ok().json();
     assert_eq!(only_credential(&by_assertion)["id"], credential);
     let after = Admin::of(&service).audit("kind=release.intent").len();
     assert_eq!(after, before + 2, "the audit log goes on");

@@ -39,14 +39,6 @@ pub(crate) fn path_of<'a>(service: &Service, invited: &'a Value) -> &'a str {
     path.unwrap_or_else(|| panic!("{link}"))
 }
 
-pub(crate) fn contact(admin: &Admin) {
-    let ada = json!({"name": "Ada", "email": "ada@example-realty.example", "role": "technical"});
-    let clients = admin.list("/clients");
-    let client = clients.iter().find(|it| it["slug"] == "example-realty");
-    let client = text(client.expect("the demonstration's client"), "/id");
-    admin.create(&format!("/clients/{client}/contacts"), &ada);
-}
-
 fn post(browser: &Client, path: &str, form: &str) -> Response {
     let form = Request::new("POST", path)
         .header("content-type", "application/x-www-form-urlencoded")
@@ -75,7 +67,6 @@ fn a_client_hands_in_until_it_works(backend: Backend) {
     let service = service(&backend);
     let admin = Admin::of(&service);
     let browser = browser(&service);
-    contact(&admin);
     let invited = invite(&admin, "calendar sync");
     let link = path_of(&service, &invited);
     let submissions = || admin.list("/submissions?all=true");
@@ -144,7 +135,6 @@ fn a_link_that_was_revoked_or_answered_takes_nothing(backend: Backend) {
     let service = service(&backend);
     let admin = Admin::of(&service);
     let browser = browser(&service);
-    contact(&admin);
     let unknown = browser.get("/i/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8");
     let unknown = unknown.expect(404).text();
 

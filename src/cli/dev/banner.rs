@@ -49,12 +49,10 @@ Then try:
      {exe} --cert {operator_cert} --key {operator_key} audit list
   4. The operator has the credential checked at its provider (here the stand-in), stage by stage:
      {exe} --cert {operator_cert} --key {operator_key} credential verify --client example-realty
-  5. The operator has somebody at the client,
-     {exe} --cert {operator_cert} --key {operator_key} contact add example-realty --name Ada --email ada@example-realty.example --role technical
-  6. and invites them to hand in another credential. Open the link that it prints in a browser:
+  5. The operator invites the client to hand in another credential. Open the link in a browser:
      {exe} --cert {operator_cert} --key {operator_key} intake invite --client example-realty --kind microsoft365 --label 'calendar sync' --environment production --role m365-sync --contact ada@example-realty.example --no-mail
      The page takes the tenant, application and secret that the worker got in step 1; with anything
-     else it says what is wrong.
+     else it says what is wrong. Without --no-mail the link is mailed; mails lie in {directory}/mail.
 
 The same with curl, by client certificate and by signed assertion:
 

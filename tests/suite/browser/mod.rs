@@ -9,7 +9,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::intake_pages::{contact, invite, path_of};
+use crate::intake_pages::{invite, path_of};
 use crate::support::{Admin, Backend, Browser, Service};
 use crate::verification::{control, force};
 
@@ -98,6 +98,5 @@ fn world(service: &Service, change: impl FnOnce(&mut Value)) {
 fn begin(backend: &Backend) -> (Service, Admin) {
     let service = service(backend);
     let admin = Admin::of(&service);
-    contact(&admin);
     (service, admin)
 }
