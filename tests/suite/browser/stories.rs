@@ -1,6 +1,6 @@
 //! A client with a browser hands in what works.
 
-use super::{WORKS, begin, handed_in, link, send, slow};
+use super::{WORKS, begin, fill, handed_in, link, send, slow};
 use crate::support::browser::{PHONE, WINDOW};
 use crate::support::http::Tls;
 use crate::support::{Backend, Browser, Client, Request, on_both};
@@ -52,6 +52,38 @@ fn a_form_is_sealed_in_the_browser_and_watched_until_it_works(backend: Backend) 
             .find(|(url, body)| url.contains(typed) || body.contains(typed));
         assert!(leaks.is_none(), "{leaks:?}");
     }
+    browser.finish();
+}
+
+/// Who was told that the form is sealed does not have it sent otherwise; and once is once.
+#[test]
+fn nothing_is_sent_that_could_not_be_sealed_and_nothing_twice() {
+    let (service, admin) = begin(&Backend::Sqlite);
+    let link = link(&service, &admin, "calendar sync");
+    let mut browser = Browser::new(&service);
+    browser.open(&link);
+    browser.run("crypto.subtle.generateKey = () => Promise.reject(new Error('broken'))");
+    send(&browser, &WORKS);
+    let page = browser.wait_for("nothing was sent");
+    assert!(
+        page.contains("Your browser could not seal the form"),
+        "{page}"
+    );
+    browser.look_at("form that was not sent");
+    let forms = |sent: &[(String, String)]| sent.iter().filter(|it| !it.1.is_empty()).count();
+    assert_eq!(forms(browser.sent()), 0);
+    assert!(handed_in(&admin).is_empty());
+
+    browser.again();
+    browser.wait_for("Your browser seals this form");
+    fill(&browser, &WORKS);
+    browser.run(
+        "const button = document.querySelector('form[data-key] button');
+         for (let times = 0; times < 3; times++) button.click();",
+    );
+    browser.wait_for("It works");
+    assert_eq!(forms(browser.sent()), 1);
+    assert_eq!(handed_in(&admin).len(), 1);
     browser.finish();
 }
 

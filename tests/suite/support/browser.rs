@@ -99,9 +99,14 @@ impl Browser {
     }
 
     /// Gives the page this much room.
-    pub fn size(&self, (width, height): (u32, u32)) {
+    pub fn size(&self, size: (u32, u32)) {
+        self.size_as(size, false);
+    }
+
+    /// The same; a mobile device has no scroll bars that take room.
+    fn size_as(&self, (width, height): (u32, u32), mobile: bool) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1,
-            "mobile": false});
+            "mobile": mobile});
         self.session
             .command("Emulation.setDeviceMetricsOverride", &metrics);
     }
@@ -283,19 +288,15 @@ impl Browser {
     }
 
     /// Keeps a picture of the page in `docs/pages/`, when the documents are made anew.
-    pub fn picture(&self, name: &str, (width, height): (u32, u32)) {
+    pub fn picture(&self, name: &str, size: (u32, u32)) {
         if std::env::var_os("STRONGROOM_UPDATE").is_none() {
             return;
         }
-        self.size((width, height));
-        self.session
-            .command("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
+        self.size_as(size, true);
         let shot = self.session.command(
             "Page.captureScreenshot",
             &json!({"format": "png", "captureBeyondViewport": false}),
         );
-        self.session
-            .command("Emulation.setScrollbarsHidden", &json!({"hidden": false}));
         self.size(DESKTOP);
         let shot = STANDARD.decode(shot["data"].as_str().expect("a picture"));
         let file: PathBuf = root().join("docs/pages").join(format!("{name}.png"));
