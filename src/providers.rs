@@ -50,26 +50,44 @@ pub fn is_secret(kind: CredentialKind, field: &str) -> bool {
     }
 }
 
-/// What says whose a credential is: none of it is a secret. Texts are in lower case.
-pub fn identity(kind: CredentialKind, fields: &Fields) -> Vec<(&'static str, String)> {
-    let text = |name| fields.text(name).map(str::to_lowercase);
-    let found = match kind {
-        CredentialKind::Microsoft365 => {
-            vec![
-                ("tenant_id", text("tenant_id")),
-                ("client_id", text("client_id")),
-            ]
-        }
-        CredentialKind::GoogleWorkspace => vec![
-            ("delegated_user", text("delegated_user")),
-            ("client_email", google_workspace::client_email(fields)),
-        ],
-        CredentialKind::Generic => Vec::new(),
+/// What names the owner of a credential, and where it is tried, as it was handed in. None of it is a
+/// secret: it is kept where it can be read without the secret.
+pub fn identifiers(kind: CredentialKind, fields: &Fields) -> Vec<(&'static str, String)> {
+    let names: &[&str] = match kind {
+        CredentialKind::Microsoft365 => &["tenant_id", "client_id", "test_mailbox"],
+        CredentialKind::GoogleWorkspace => &["delegated_user"],
+        CredentialKind::Generic => &[],
     };
+    let known = names.iter();
+    let mut found: Vec<(&'static str, String)> = known
+        .filter_map(|name| Some((*name, fields.text(name)?.to_owned())))
+        .collect();
+    if kind == CredentialKind::GoogleWorkspace
+        && let Some(email) = google_workspace::client_email(fields)
+    {
+        found.push(("client_email", email));
+    }
     found
-        .into_iter()
-        .filter_map(|(name, text)| Some((name, text?)))
-        .collect()
+}
+
+/// Whether two credentials are of one owner and application, by their identifiers. Where they are tried
+/// may differ, and letters that are large or small.
+pub fn is_same_owner(
+    one: &[(impl AsRef<str>, String)],
+    other: &[(impl AsRef<str>, String)],
+) -> bool {
+    const OWNER: [&str; 4] = ["tenant_id", "client_id", "delegated_user", "client_email"];
+    fn of<'a>(all: &'a [(impl AsRef<str>, String)], name: &str) -> Option<&'a str> {
+        let mut found = all.iter().filter(|(known, _)| known.as_ref() == name);
+        found.next().map(|(_, text)| text.as_str())
+    }
+    OWNER
+        .iter()
+        .all(|name| match (of(one, name), of(other, name)) {
+            (Some(one), Some(other)) => one.to_lowercase() == other.to_lowercase(),
+            (None, None) => true,
+            _ => false,
+        })
 }
 
 /// Asks the provider whether a credential works. Each stage is reported once, when it is over. Bounded

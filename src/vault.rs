@@ -23,6 +23,7 @@ mod error;
 mod form;
 mod holder;
 mod holds;
+mod identifiers;
 mod initialise;
 mod inspect;
 mod intake;
@@ -132,6 +133,7 @@ pub struct Vault {
     fingerprint_mac: MacKey,
     /// The key pair to which clients seal what they hand in.
     intake_key: IntakeKey,
+    identifiers: identifiers::Identifiers,
     outbox: Arc<outbox::Outbox>,
     memory: Arc<Memory>,
     recorder: Recorder,

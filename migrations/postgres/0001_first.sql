@@ -124,6 +124,7 @@ CREATE TABLE credential_versions (
     state_changed_at  BIGINT NOT NULL,
     reason            TEXT,
     payload           BYTEA,
+    identifiers       BYTEA,
     mac               BYTEA    NOT NULL,
     UNIQUE (credential_id, number)
 );

@@ -124,6 +124,7 @@ CREATE TABLE credential_versions (
     state_changed_at  INTEGER NOT NULL,
     reason            TEXT,
     payload           BLOB,
+    identifiers       BLOB,
     mac               BLOB    NOT NULL,
     UNIQUE (credential_id, number)
 ) STRICT;

@@ -4,7 +4,7 @@
 //! associated data). Identifiers are bound, never names, so that a rename changes nothing.
 
 use super::service_key::ServiceKeyName;
-use crate::model::{CredentialId, EnvironmentId, KekId, MailId, RoleId};
+use crate::model::{CredentialId, EnvironmentId, KekId, MailId, RoleId, VersionId};
 
 /// The first field of every binding.
 const SCHEME: &[u8] = b"cv1";
@@ -25,6 +25,8 @@ pub enum Kind {
     Service = 5,
     /// A mail that waits, under the service key `mail`.
     Mail = 6,
+    /// The identifiers of a version, under the service key `identifiers`.
+    Identifiers = 7,
 }
 
 /// The place that a blob is bound to. This enum is the only way to make associated data.
@@ -97,6 +99,15 @@ pub enum Binding<'a> {
         /// The mail.
         mail: MailId,
     },
+    /// What says whose the value of a version is.
+    Identifiers {
+        /// Deployment id.
+        deployment: &'a str,
+        /// The credential.
+        credential: CredentialId,
+        /// The version.
+        version: VersionId,
+    },
 }
 
 impl Binding<'_> {
@@ -109,6 +120,7 @@ impl Binding<'_> {
             Self::Backup { .. } => Kind::Backup,
             Self::Service { .. } => Kind::Service,
             Self::Mail { .. } => Kind::Mail,
+            Self::Identifiers { .. } => Kind::Identifiers,
         }
     }
 
@@ -120,7 +132,8 @@ impl Binding<'_> {
             | Self::Payload { deployment, .. }
             | Self::Backup { deployment, .. }
             | Self::Service { deployment, .. }
-            | Self::Mail { deployment, .. } => deployment,
+            | Self::Mail { deployment, .. }
+            | Self::Identifiers { deployment, .. } => deployment,
         }
     }
 
@@ -177,6 +190,14 @@ impl Binding<'_> {
                 fields.push(&generation.to_be_bytes());
             }
             Self::Mail { mail, .. } => fields.push(&mail.to_bytes()),
+            Self::Identifiers {
+                credential,
+                version,
+                ..
+            } => {
+                fields.push(&credential.to_bytes());
+                fields.push(&version.to_bytes());
+            }
         }
         fields.into_bytes()
     }
@@ -273,9 +294,14 @@ mod tests {
                     name: ServiceKeyName::ALL[self.name],
                     generation,
                 },
-                _ => Binding::Mail {
+                6 => Binding::Mail {
                     deployment,
                     mail: MailId::from_bytes(self.ids[0]),
+                },
+                _ => Binding::Identifiers {
+                    deployment,
+                    credential: CredentialId::from_bytes(self.ids[0]),
+                    version: VersionId::from_bytes(self.ids[1]),
                 },
             }
         }
@@ -287,7 +313,7 @@ mod tests {
         // Texts made of the bytes that lengths and kinds are made of.
         let text = || prop_oneof!["[\\x00-\\x05a]{0,9}", Just("dev-a".to_owned())];
         (
-            1_u8..=6,
+            1_u8..=7,
             [text(), text()],
             [id(), id(), id(), id()],
             prop_oneof![0_u64..3, any::<u64>()],

@@ -6,7 +6,7 @@
 //!  2       1    version = 1
 //!  3       1    suite = 1: HKDF-SHA256 and AES-256-GCM
 //!  4       1    kind: 1 KEK, 2 DEK, 3 payload, 4 backup, 5 service,
-//!                6 mail
+//!                6 mail, 7 identifiers
 //!  5       1    flags = 0
 //!  6       4    version of the wrapping key, big endian
 //! 10      16    id of the wrapping key

@@ -27,6 +27,8 @@ pub enum ServiceKeyName {
     Intake,
     /// Seals mails that wait to be sent: 32 bytes.
     Mail,
+    /// Seals what says whose a value is, apart from the value: 32 bytes.
+    Identifiers,
 }
 
 /// The text is not the name of a service key.
@@ -45,6 +47,7 @@ impl ServiceKeyName {
         Self::Authority,
         Self::Intake,
         Self::Mail,
+        Self::Identifiers,
     ];
 
     /// The text that is stored, shown and bound. It never changes: a changed text opens nothing.
@@ -58,6 +61,7 @@ impl ServiceKeyName {
             Self::Authority => "authority",
             Self::Intake => "intake",
             Self::Mail => "mail",
+            Self::Identifiers => "identifiers",
         }
     }
 }

@@ -75,7 +75,7 @@ impl Tx {
         const WRAPS: &str = of_versions!("DELETE FROM dek_wraps WHERE version_id IN");
         const FINGERPRINTS: &str =
             of_versions!("DELETE FROM version_fingerprints WHERE version_id IN");
-        const PAYLOADS: &str = "UPDATE credential_versions SET payload = NULL
+        const PAYLOADS: &str = "UPDATE credential_versions SET payload = NULL, identifiers = NULL
             WHERE payload IS NOT NULL
               AND credential_id IN (SELECT id FROM credentials WHERE client_id = $1)";
         const CONTACTS: &str = "DELETE FROM contacts WHERE client_id = $1";

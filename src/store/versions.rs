@@ -8,8 +8,8 @@ use crate::model::{
     CredentialId, ExpirySource, Precision, Timestamp, Verification, VersionId, VersionState,
 };
 
-/// A version as stored. The payload is not part of the tag: it is authenticated by its sealing, and
-/// lists do not read it.
+/// A version as stored. Payload and identifiers are not part of the tag: they are authenticated by their
+/// sealing, and lists do not read them.
 #[derive(Clone, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the columns of the table")]
 pub struct VersionRow {
@@ -81,7 +81,7 @@ macro_rules! select_versions {
 }
 
 impl Tx {
-    /// Adds a version with its sealed payload.
+    /// Adds a version with its payload and its identifiers, both sealed.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when the number exists or another version is active.
@@ -89,18 +89,19 @@ impl Tx {
         &mut self,
         mut row: VersionRow,
         payload: &[u8],
+        identifiers: &[u8],
     ) -> Result<VersionRow, StoreError> {
         const SQL: &str = "INSERT INTO credential_versions (id, credential_id, number, state,
                 verification, expires_at, expires_precision, expires_source, compromised_at,
-                created_at, state_changed_at, reason, payload, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+                created_at, state_changed_at, reason, payload, identifiers, mac)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.id).bind(row.credential_id).bind(row.number)
                 .bind(row.state).bind(row.verification).bind(row.expires_at)
                 .bind(row.expires_precision).bind(row.expires_source).bind(row.compromised_at)
                 .bind(row.created_at).bind(row.state_changed_at).bind(row.reason.clone())
-                .bind(payload.to_vec()).bind(row.mac.clone()).execute(conn).await?;
+                .bind(payload.to_vec()).bind(identifiers.to_vec()).bind(row.mac.clone()).execute(conn).await?;
         });
         Ok(row)
     }
@@ -128,12 +129,13 @@ impl Tx {
         Ok(one(rows))
     }
 
-    /// Deletes the ciphertext of a version whose DEK is destroyed.
+    /// Deletes the ciphertext of a version whose DEK is destroyed, and what names its owner.
     ///
     /// # Errors
     /// The database is not available.
     pub async fn delete_payload(&mut self, version: VersionId) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE credential_versions SET payload = NULL WHERE id = $1";
+        const SQL: &str = "UPDATE credential_versions SET payload = NULL, identifiers = NULL
+            WHERE id = $1";
         on!(self, conn => { sqlx::query::<Db>(SQL).bind(version).execute(conn).await?; });
         Ok(())
     }
@@ -205,6 +207,18 @@ impl Tx {
     /// The database is not available.
     pub async fn payload(&mut self, version: VersionId) -> Result<Option<Vec<u8>>, StoreError> {
         const SQL: &str = "SELECT payload FROM credential_versions WHERE id = $1";
+        let row: Option<Option<Vec<u8>>> = on!(self, conn => {
+            sqlx::query_scalar::<Db, _>(SQL).bind(version).fetch_optional(conn).await?
+        });
+        Ok(row.flatten())
+    }
+
+    /// The sealed identifiers of a version; `None` once its value is destroyed.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn identifiers(&mut self, version: VersionId) -> Result<Option<Vec<u8>>, StoreError> {
+        const SQL: &str = "SELECT identifiers FROM credential_versions WHERE id = $1";
         let row: Option<Option<Vec<u8>>> = on!(self, conn => {
             sqlx::query_scalar::<Db, _>(SQL).bind(version).fetch_optional(conn).await?
         });

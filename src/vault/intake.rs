@@ -30,7 +30,7 @@ use crate::model::{
 };
 use crate::providers::{self, Fields};
 use crate::secret::Secret;
-use crate::store::{CredentialRow, InviteRow, SubmissionRow, Tx};
+use crate::store::{InviteRow, SubmissionRow, Tx};
 
 /// The most submissions by one link.
 const MOST_ATTEMPTS: i64 = 50;
@@ -130,8 +130,8 @@ pub struct LinkView {
     pub ended_as: Option<InviteEnd>,
     /// What was answered.
     pub answer: Option<InviteAnswer>,
-    /// Of a renewal: what says whose the active version is. No secret.
-    pub known: Vec<(&'static str, String)>,
+    /// Of a renewal: what says whose the active version is, by field. No secret.
+    pub known: Vec<(String, String)>,
     /// Whether the second code is asked for.
     pub needs_code: bool,
     /// Whether it can be handed on to a colleague.
@@ -241,7 +241,7 @@ impl Vault {
             _ => None,
         };
         drop(tx);
-        let known = self.identity_of_active(&credential).await?;
+        let known = self.owner_of_active(&credential).await?.shown();
         Ok(LinkView {
             seal_to: self.seal_to(&invite, credential.kind),
             invite: invite.id,
@@ -276,21 +276,6 @@ impl Vault {
     pub fn open_form(&self, link: &LinkView, sealed: &[u8]) -> Option<Secret> {
         let SealTo { info, aad, .. } = &link.seal_to;
         self.intake_key.open(info, aad, sealed).ok()
-    }
-
-    /// What says whose the active version of a credential is; empty when there is none.
-    async fn identity_of_active(
-        &self,
-        credential: &CredentialRow,
-    ) -> Result<Vec<(&'static str, String)>, VaultError> {
-        let version = self.db.read().await?.active_version(credential.id).await?;
-        let Some(version) = version else {
-            return Ok(Vec::new());
-        };
-        let fields = self.open_stored(credential, &version).await?;
-        Ok(fields.map_or_else(Vec::new, |fields| {
-            providers::identity(credential.kind, &fields)
-        }))
     }
 
     /// A keyed tag of everything that a provider is shown: the same form twice has one.
@@ -337,8 +322,8 @@ impl Vault {
 
         // What is made before others have to wait for it.
         let value_tag = self.value_tag(credential.kind, &form.fields);
-        let known = self.identity_of_active(&credential).await?;
-        let same = known.is_empty() || known == providers::identity(credential.kind, &form.fields);
+        let owner = self.owner_of_active(&credential).await?;
+        let same = owner.may_be(&providers::identifiers(credential.kind, &form.fields));
         let value = self.seal_later(&credential, &form.fields, expiry, now)?;
         let (keyring, random) = (self.keyring.clone(), self.random.clone());
         let id = SubmissionId::generate(now, random.as_ref()).map_err(VaultError::from)?;

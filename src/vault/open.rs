@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::beginning::{begin, known_checkpoint};
 use super::correspondence::Correspondence;
 use super::enrolment::{CertificateLifetimes, TOKEN_KEPT_SECS};
+use super::identifiers::Identifiers;
 use super::memory::Memory;
 use super::outbox::Outbox;
 use super::recipients::is_for_passphrase;
@@ -205,7 +206,10 @@ impl Vault {
         let fingerprint_mac = MacKey::new(&key(ServiceKeyName::FingerprintMac)?);
         let intake_key = IntakeKey::derive(&key(ServiceKeyName::Intake)?);
         let seed = key(ServiceKeyName::AuditSigning)?;
-        let outbox = open_outbox(&keyring, &service_rows, correspondence)?;
+        let sealing = |name| open_sealing_key(&keyring, &service_rows, name);
+        let (mail_key, mail_ref) = sealing(ServiceKeyName::Mail)?;
+        let outbox = Outbox::new(&deployment, mail_key, mail_ref, correspondence);
+        let identifiers = Identifiers::new(&deployment, sealing(ServiceKeyName::Identifiers)?);
         let database = database.with_tagger(Arc::new(registry));
 
         let origin = origin_of(&deployment, &node, 0)?;
@@ -257,6 +261,7 @@ impl Vault {
             etag_mac,
             fingerprint_mac,
             intake_key,
+            identifiers,
             outbox: Arc::new(outbox),
             memory,
             recorder,
@@ -508,26 +513,20 @@ fn refresh_root_file(
     }
 }
 
-/// What seals mails that wait.
-fn open_outbox(
+/// A service key that seals, with what its blobs call it.
+fn open_sealing_key(
     keyring: &Keyring,
     rows: &[ServiceKeyRow],
-    reach: Correspondence,
-) -> Result<Outbox, OpenError> {
-    const NAME: ServiceKeyName = ServiceKeyName::Mail;
-    let key = open_service_key(keyring, rows, NAME)?;
-    let row = rows.iter().find(|row| row.name == NAME.as_str());
-    let row = row.ok_or(OpenError::ServiceKey(NAME.as_str()))?;
+    name: ServiceKeyName,
+) -> Result<(SecretKey, KeyRef), OpenError> {
+    let key = open_service_key(keyring, rows, name)?;
+    let row = rows.iter().find(|row| row.name == name.as_str());
+    let row = row.ok_or(OpenError::ServiceKey(name.as_str()))?;
     let key_ref = KeyRef {
         version: u32::try_from(row.generation).map_err(|_| OpenError::Damaged)?,
         id: row.id.to_bytes(),
     };
-    Ok(Outbox::new(
-        keyring.root().deployment(),
-        key,
-        key_ref,
-        reach,
-    ))
+    Ok((key, key_ref))
 }
 
 pub(super) fn open_service_key(

@@ -200,6 +200,7 @@ pub(super) async fn rewrap_for(
 /// A value that is about to become a version.
 pub(super) struct NewValue {
     pub id: VersionId,
+    identifiers: Vec<u8>,
     fingerprints: Vec<FingerprintRow>,
     plaintext: Secret,
     dek: SecretKey,
@@ -254,6 +255,7 @@ pub(super) async fn insert_pending(
 ) -> Result<(VersionRow, Vec<Draft>), VaultError> {
     let NewValue {
         id: version_id,
+        identifiers,
         fingerprints,
         plaintext,
         dek,
@@ -285,7 +287,7 @@ pub(super) async fn insert_pending(
         reason: None,
         mac: Vec::new(),
     };
-    let row = tx.insert_version(row, &sealed).await?;
+    let row = tx.insert_version(row, &sealed, &identifiers).await?;
     tx.insert_fingerprints(&fingerprints).await?;
     let mut records = vec![added.about([numbered(id, number), version_id.into()])];
     for role in tx.credential_roles(id).await? {
@@ -410,8 +412,11 @@ impl Vault {
         now: Timestamp,
     ) -> Result<NewValue, VaultError> {
         let id = VersionId::generate(now, self.random.as_ref())?;
+        let found = providers::identifiers(credential.kind, fields);
+        let random = self.random.as_ref();
         Ok(NewValue {
             id,
+            identifiers: self.identifiers.seal(credential.id, id, &found, random)?,
             fingerprints: self.fingerprints(credential, id, fields),
             plaintext: fields.to_canonical_json(),
             dek: SecretKey::generate(self.random.as_ref())?,

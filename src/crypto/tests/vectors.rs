@@ -168,6 +168,14 @@ fn binding_json(binding: &Binding<'_>) -> Value {
         Binding::Mail { deployment, mail } => json!({
             "kind": "mail", "deployment": deployment, "mail": hex(mail.to_bytes()),
         }),
+        Binding::Identifiers {
+            deployment,
+            credential,
+            version,
+        } => json!({
+            "kind": "identifiers", "deployment": deployment,
+            "credential": hex(credential.to_bytes()), "version": hex(version.to_bytes()),
+        }),
     }
 }
 

@@ -202,7 +202,7 @@ pub fn broken(name: &str, rule: &str) -> String {
 /// The form. `filled` is what was sent, if it is shown again.
 pub fn form(token: &str, link: &LinkView, filled: Option<&Form>, errors: &[FormError]) -> String {
     let known = |name: &str| {
-        let found = link.known.iter().find(|(known, _)| *known == name);
+        let found = link.known.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value.as_str())
     };
     let value = |name: &str| match filled {

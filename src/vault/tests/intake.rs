@@ -1,11 +1,11 @@
 use serde_json::json;
 
-use crate::model::{InviteAnswer, Sealing, SubmissionState};
+use crate::model::{CredentialId, InviteAnswer, Sealing, SubmissionState};
 use crate::providers::{Fields, Hint, Outcome, Verdict};
 use crate::vault::testing::Deployment;
 use crate::vault::{
-    IssuedInvite, LinkError, LinkToken, NewInvite, Received, SubmissionView, SubmitError,
-    Submitted, VaultError,
+    IssuedInvite, LinkError, LinkToken, NewInvite, NewVersion, Received, SubmissionView,
+    SubmitError, Submitted, VaultError,
 };
 
 const TENANT: &str = "11111111-2222-4333-8444-555555555555";
@@ -99,7 +99,9 @@ async fn what_works_becomes_the_active_version_and_ends_the_invitation() {
     // A renewal of another application waits for an operator, who looks and activates it.
     let issued = invited(&it, Some(credential.to_string()), false).await;
     let token = issued.token.unwrap();
-    assert_eq!(it.vault.link(&token).await.unwrap().known.len(), 2);
+    let known = it.vault.link(&token).await.unwrap().known;
+    let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["client_id", "tenant_id", "test_mailbox"]);
     let other = submit(&it, &token, form("bb", "secret-3")).await;
     assert_eq!(other.state, SubmissionState::Waiting);
     assert_eq!(end_runs(&it, Outcome::Verified).await, 0);
@@ -264,4 +266,79 @@ async fn a_forged_invitation_or_submission_counts_as_absent() {
         .await;
     assert!(matches!(it.vault.link(&token).await, Err(LinkError::Gone)));
     it.refused(&issued.invite.id.to_string()).await;
+}
+
+/// An invitation to renew a credential that is in use.
+async fn renewal(it: &Deployment) -> (CredentialId, LinkToken) {
+    let issued = invited(it, None, false).await;
+    let credential = issued.invite.credential;
+    submit(it, &issued.token.unwrap(), form("aa", "first")).await;
+    end_runs(it, Outcome::Verified).await;
+    let issued = invited(it, Some(credential.to_string()), false).await;
+    (credential, issued.token.unwrap())
+}
+
+/// Promise 1: whoever opens a link sees whose the credential is, and no value is decrypted for it, since
+/// nothing is recorded then.
+#[tokio::test]
+async fn promise_1_a_link_that_is_opened_opens_no_value() {
+    let it = Deployment::new().await;
+    let (_, token) = renewal(&it).await;
+    // Without its wraps no value can be opened by anybody.
+    it.forge("DELETE FROM dek_wraps").await;
+    let it = it.restart().await;
+    let started = it.audit().await.len();
+    let known = it.vault.link(&token).await.unwrap().known;
+    let tenant = ("tenant_id".to_owned(), TENANT.to_owned());
+    assert!(known.contains(&tenant), "{known:?}");
+    assert!(!known.iter().any(|(name, _)| name.contains("secret")));
+    // The same owner's next value, in other letters, is not held up either.
+    let mut form = form("aa", "second");
+    form.fields = serde_json::from_value(json!({
+        "tenant_id": TENANT.to_uppercase(), "client_secret": "second",
+        "client_id": "66666666-7777-4888-9999-AAAAAAAAAAAA"}))
+    .unwrap();
+    let next = submit(&it, &token, form).await;
+    assert_eq!(next.state, SubmissionState::Verifying);
+    let records = it.audit().await;
+    let new = records[..records.len() - started].iter();
+    let kinds: Vec<&str> = new.rev().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["version.added", "intake.submitted"]);
+}
+
+#[tokio::test]
+async fn identifiers_that_were_taken_or_swapped_make_a_renewal_wait() {
+    for sql in [
+        "UPDATE credential_versions SET identifiers = NULL",
+        "UPDATE credential_versions SET identifiers = payload",
+        // Those of another version.
+        "UPDATE credential_versions SET identifiers = (SELECT identifiers FROM credential_versions
+            WHERE state = 'pending') WHERE state = 'active'",
+    ] {
+        let it = Deployment::new().await;
+        let (credential, token) = renewal(&it).await;
+        let fields = json!({"fields": {"tenant_id": TENANT, "client_secret": "other",
+            "client_id": "66666666-7777-4888-9999-aaaaaaaaaabb"}});
+        let other: NewVersion = serde_json::from_value(fields).unwrap();
+        let added = it.vault.add_version(&it.operator, credential, other).await;
+        added.unwrap();
+        it.forge(sql).await;
+        assert!(it.vault.link(&token).await.unwrap().known.is_empty());
+        let next = submit(&it, &token, form("aa", "second")).await;
+        assert_eq!(next.state, SubmissionState::Waiting, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn identifiers_go_with_the_value() {
+    let it = Deployment::new().await;
+    let (credential, token) = renewal(&it).await;
+    submit(&it, &token, form("aa", "wrong")).await;
+    end_runs(&it, Outcome::Failed(Hint::WrongSecret)).await;
+    let versions = it.vault.credential(&it.operator, credential).await;
+    let mut tx = it.vault.db.read().await.unwrap();
+    for version in versions.unwrap().versions {
+        let kept = tx.identifiers(version.id).await.unwrap();
+        assert_eq!(kept.is_some(), version.state.as_str() == "active");
+    }
 }
