@@ -21,6 +21,7 @@ mod enrolment;
 mod erase;
 mod error;
 mod form;
+mod forward;
 mod holder;
 mod holds;
 mod identifiers;
@@ -80,6 +81,7 @@ pub use erase::{
 };
 pub use error::{FieldError, VaultError};
 pub use form::Form;
+pub use forward::Colleague;
 pub use holds::*;
 pub use initialise::*;
 pub use inspect::*;

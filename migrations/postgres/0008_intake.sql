@@ -16,6 +16,8 @@ CREATE TABLE invites (
     code_failures BIGINT NOT NULL,
     -- The mail that carries the link, if one does.
     mail_id       TEXT,
+    -- The invitation that was handed on as this one.
+    forwarded_from TEXT,
     form_version  BIGINT NOT NULL,
     revision      BIGINT NOT NULL,
     mac           BYTEA   NOT NULL

@@ -16,6 +16,8 @@ CREATE TABLE invites (
     code_failures INTEGER NOT NULL,
     -- The mail that carries the link, if one does.
     mail_id       TEXT,
+    -- The invitation that was handed on as this one.
+    forwarded_from TEXT,
     form_version  INTEGER NOT NULL,
     revision      INTEGER NOT NULL,
     mac           BLOB    NOT NULL

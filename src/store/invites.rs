@@ -28,6 +28,8 @@ pub struct InviteRow {
     pub code_failures: i64,
     /// The mail that carries the link, if one does.
     pub mail_id: Option<MailId>,
+    /// The invitation that was handed on as this one.
+    pub forwarded_from: Option<InviteId>,
     pub form_version: i64,
     pub revision: i64,
     pub mac: Vec<u8>,
@@ -59,6 +61,7 @@ impl Tagged for InviteRow {
             .int(self.attempts)
             .int(self.code_failures)
             .opt_text(self.mail_id)
+            .opt_text(self.forwarded_from)
             .int(self.form_version)
             .int(self.revision);
     }
@@ -84,15 +87,16 @@ impl Tx {
     pub async fn insert_invite(&mut self, mut row: InviteRow) -> Result<InviteRow, StoreError> {
         const SQL: &str = "INSERT INTO invites (id, credential_id, contact_id, token_sha256,
                 code_tag, locale, created_at, expires_at, ended_at, ended_as, answer, attempts,
-                code_failures, mail_id, form_version, revision, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+                code_failures, mail_id, forwarded_from, form_version, revision, mac)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
         self.tag(&mut row);
         on!(self, conn => {
             sqlx::query::<Db>(SQL).bind(row.id).bind(row.credential_id).bind(row.contact_id)
                 .bind(row.token_sha256.clone()).bind(row.code_tag.clone())
                 .bind(row.locale.clone()).bind(row.created_at).bind(row.expires_at)
                 .bind(row.ended_at).bind(row.ended_as).bind(row.answer).bind(row.attempts)
-                .bind(row.code_failures).bind(row.mail_id).bind(row.form_version).bind(row.revision)
+                .bind(row.code_failures).bind(row.mail_id).bind(row.forwarded_from)
+                .bind(row.form_version).bind(row.revision)
                 .bind(row.mac.clone()).execute(conn).await?;
         });
         Ok(row)

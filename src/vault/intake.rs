@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::Vault;
 use super::error::{FieldError, VaultError};
+use super::forward::{is_under_way, may_go_on};
 use super::invites::{LinkToken, code_tag};
 use super::recorder::{Changed, Draft};
 use super::submissions::{
@@ -25,8 +26,8 @@ use super::versions::{check_value, insert_pending};
 use crate::audit::{Detail, Kind};
 use crate::crypto::{POINT, intake_info};
 use crate::model::{
-    CredentialKind, DisplayName, InviteAnswer, InviteEnd, InviteId, RunCause, Sealing,
-    SubmissionId, SubmissionState, TaskKind, Timestamp,
+    CredentialKind, InviteAnswer, InviteEnd, InviteId, RunCause, Sealing, SubmissionId,
+    SubmissionState, TaskKind, Timestamp,
 };
 use crate::providers::{self, Fields};
 use crate::secret::Secret;
@@ -179,7 +180,7 @@ pub struct Received {
 }
 
 /// The open invitation of a token, or one that ended in a way that its page still shows.
-async fn find_invite(
+pub(super) async fn find_invite(
     tx: &mut Tx,
     token: &LinkToken,
     now: Timestamp,
@@ -205,7 +206,7 @@ async fn find_invite(
 }
 
 impl Vault {
-    async fn links_not_before(&self) -> Result<Option<Timestamp>, VaultError> {
+    pub(super) async fn links_not_before(&self) -> Result<Option<Timestamp>, VaultError> {
         Ok(self.state().await?.row.restored_at)
     }
 
@@ -233,6 +234,11 @@ impl Vault {
             Some(row) => Some(submission_view(&mut tx, row).await?),
             None => None,
         };
+        let under_way = submission.as_ref().is_some_and(|it| is_under_way(it.state));
+        let may_forward = self.outbox.sends_links()
+            && invite.is_open(now)
+            && !under_way
+            && may_go_on(&mut tx, &invite).await?;
         let ends_at = match &submission {
             Some(done) if done.state == SubmissionState::Verified => {
                 let version = tx.version(credential.id, done.version).await?;
@@ -256,7 +262,7 @@ impl Vault {
             answer: invite.answer,
             known,
             needs_code: invite.code_tag.is_some(),
-            may_forward: false,
+            may_forward,
             submission,
             ends_at,
         })
@@ -589,12 +595,4 @@ impl Vault {
         .await?;
         Ok(())
     }
-}
-
-/// A colleague to whom an invitation is handed on.
-pub struct Colleague {
-    /// Their name.
-    pub name: DisplayName,
-    /// Their address.
-    pub email: crate::model::EmailAddress,
 }

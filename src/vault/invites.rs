@@ -140,6 +140,8 @@ pub struct InviteView {
     pub attempts: i64,
     /// The mail that carries the link, if one does.
     pub mail: Option<MailId>,
+    /// The invitation whose contact handed it on as this one.
+    pub forwarded_from: Option<InviteId>,
 }
 
 impl InviteView {
@@ -162,6 +164,7 @@ impl InviteView {
             answer: row.answer,
             attempts: row.attempts,
             mail: row.mail_id,
+            forwarded_from: row.forwarded_from,
         }
     }
 }
@@ -333,6 +336,7 @@ impl Vault {
                         attempts: 0,
                         code_failures: 0,
                         mail_id: None,
+                        forwarded_from: None,
                         form_version: FORM_VERSION,
                         revision: 1,
                         mac: Vec::new(),

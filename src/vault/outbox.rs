@@ -103,6 +103,11 @@ impl Outbox {
         self.reach.sends
     }
 
+    /// Whether a mail can carry a link: it can be sent, and somebody said what links begin with.
+    pub const fn sends_links(&self) -> bool {
+        self.sends() && self.reach.pages_url.is_some()
+    }
+
     /// The whole link of a token, for a mail.
     ///
     /// # Errors

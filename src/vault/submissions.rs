@@ -8,6 +8,7 @@ use super::caller::Caller;
 use super::correspondence::Pen;
 use super::credentials::touch_credential;
 use super::error::VaultError;
+use super::forward::end_as_succeeded;
 use super::recorder::{Changed, Draft};
 use super::tasks::{close_task_about, open_task};
 use super::verification_view::VerificationView;
@@ -16,7 +17,7 @@ use super::verify::{can_be_asked, newest_run};
 use super::versions::{Reason, activate, end, numbered};
 use crate::audit::{Detail, Kind, Subject};
 use crate::model::{
-    CredentialId, InviteEnd, InviteId, Permission, RunOutcome, RunState, Sealing, SubmissionId,
+    CredentialId, InviteId, Permission, RunOutcome, RunState, Sealing, SubmissionId,
     SubmissionState, TaskKind, Timestamp, VersionState,
 };
 use crate::providers::{Hint, Step, words};
@@ -200,16 +201,7 @@ async fn succeed(
     if let Some(version) = tx.version(credential, row.version_number).await? {
         pen.verified(tx, row, &version).await?;
     }
-    if let Some(mut invite) = tx.invite(row.invite_id).await?
-        && invite.ended_at.is_none()
-    {
-        invite.ended_at = Some(now);
-        invite.ended_as = Some(InviteEnd::Succeeded);
-        if !tx.update_invite(&mut invite).await? {
-            return Err(VaultError::Changed);
-        }
-    }
-    Ok(())
+    end_as_succeeded(tx, credential, row.invite_id, now).await
 }
 
 /// Closes what asked an operator to look at a submission.

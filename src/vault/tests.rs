@@ -9,6 +9,7 @@ mod daily;
 mod enrolment;
 mod erased;
 mod forged;
+mod forward;
 mod intake;
 mod issued;
 mod mails;

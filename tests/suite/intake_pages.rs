@@ -10,6 +10,7 @@ use crate::support::{Admin, Backend, Client, Request, Service, on_both, text};
 on_both!(
     a_client_hands_in_until_it_works,
     a_link_that_was_revoked_or_answered_takes_nothing,
+    a_link_that_was_handed_on_is_the_colleagues_alone,
 );
 
 pub(crate) const TENANT: &str = "11111111-2222-4333-8444-555555555555";
@@ -169,4 +170,66 @@ fn a_link_that_was_revoked_or_answered_takes_nothing(backend: Backend) {
         tasks.iter().any(|task| task["kind"] == "invite-answered"),
         "{tasks:#?}"
     );
+}
+
+/// The path of the link in the mail with this id, once it lies in the folder of the demonstration.
+fn mailed(service: &Service, mail: &str) -> String {
+    let file = service.file("mail").join(format!("{mail}.eml"));
+    let text = until("the mail", 30, || std::fs::read_to_string(&file).ok());
+    let text = text.replace("=\r\n", "");
+    let start = text.find("/i/").expect("a link");
+    text[start..start + 3 + 43].to_owned()
+}
+
+fn a_link_that_was_handed_on_is_the_colleagues_alone(backend: Backend) {
+    let service = service(&backend);
+    let admin = Admin::of(&service);
+    let browser = browser(&service);
+    let invited = invite(&admin, "handed on");
+    let link = path_of(&service, &invited);
+    let unknown = browser.get("/i/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8");
+    let unknown = unknown.expect(404).text();
+    let colleague = format!("{link}/colleague");
+    assert!(browser.get(link).expect(200).text().contains("/colleague"));
+
+    // What is wrong is told at its field, and changes nothing.
+    let own = "name=Ada&email=ada%40example-realty.example";
+    let page = post(&browser, &colleague, own).expect(422).text();
+    assert!(
+        page.contains("email-error") && page.contains("somebody else"),
+        "{page}"
+    );
+    let header = "name=Grace&email=grace%40example-realty.example%0d%0aBcc:%20x%40y.example";
+    post(&browser, &colleague, header).expect(422);
+    assert_eq!(admin.list("/invites").len(), 1);
+
+    let right = "name=Grace+Hopper&email=grace%40example-realty.example";
+    let page = post(&browser, &colleague, right).expect(200).text();
+    assert!(page.contains("Your colleague gets a link"), "{page}");
+    assert!(!page.contains("/i/"), "{page}");
+    assert_eq!(browser.get(link).expect(404).text(), unknown);
+    assert_eq!(
+        post(&browser, link, &form(SECRET)).expect(404).text(),
+        unknown
+    );
+    assert_eq!(
+        post(&browser, &colleague, right).expect(404).text(),
+        unknown
+    );
+
+    let invites = admin.list("/invites");
+    let new = invites.iter().find(|it| it["state"] == "open");
+    let new = new.expect("the colleague's invitation");
+    assert_eq!(new["forwarded_from"], invited["id"]);
+    let tasks = admin.list("/tasks");
+    let task = tasks.iter().find(|task| task["kind"] == "invite-forwarded");
+    assert_eq!(task.expect("a task")["note"], new["contact"]);
+
+    let next = mailed(&service, text(new, "/mail"));
+    assert!(next != link);
+    post(&browser, &next, &form(SECRET)).expect(303);
+    let page = settled(&browser, &next);
+    assert!(page.contains("It works"), "{page}");
+    let said = String::from_utf8_lossy(&service.all_output()).into_owned();
+    assert!(!said.contains(&next[3..]) && !said.contains("grace@"));
 }

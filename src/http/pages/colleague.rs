@@ -23,7 +23,10 @@ const NAMES: [&str; 2] = ["name", "email"];
 /// `GET /i/{token}/colleague`
 pub(super) async fn ask(Opened { token, link, .. }: Opened) -> Response {
     match link.may_forward {
-        true => page(StatusCode::OK, view::colleague(&token, None, &[])),
+        true => page(
+            StatusCode::OK,
+            view::colleague(&token, link.needs_code, None, &[]),
+        ),
         false => nothing().await,
     }
 }
@@ -38,7 +41,7 @@ pub(super) async fn forward(State(pages): State<Arc<Pages>>, sent: Sent) -> Resp
         Err(answer) => return *answer,
     };
     let again = |errors: &[FormError]| {
-        let text = view::colleague(&sent.token, Some(&form), errors);
+        let text = view::colleague(&sent.token, sent.link.needs_code, Some(&form), errors);
         page(StatusCode::UNPROCESSABLE_ENTITY, text)
     };
     // Composed, as the browser of one colleague and the record of another may spell it differently.

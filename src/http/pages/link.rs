@@ -71,9 +71,12 @@ impl Links for Vault {
         Box::pin(self.check_again(token))
     }
 
-    fn forward<'a>(&'a self, _: &'a LinkToken, _: Colleague) -> Asked<'a, Result<(), SubmitError>> {
-        // No link offers it: see `may_forward`.
-        Box::pin(async { Err(SubmitError::Gone) })
+    fn forward<'a>(
+        &'a self,
+        token: &'a LinkToken,
+        colleague: Colleague,
+    ) -> Asked<'a, Result<(), SubmitError>> {
+        Box::pin(self.forward(token, colleague))
     }
 
     fn answer<'a>(

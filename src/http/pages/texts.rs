@@ -60,6 +60,7 @@ pub struct Texts {
 
     pub colleague_title: &'static str,
     pub colleague_lead: &'static str,
+    pub colleague_code: &'static str,
     pub colleague_button: &'static str,
     pub colleague_done_title: &'static str,
     pub colleague_done: &'static str,
@@ -176,6 +177,8 @@ pub const ENGLISH: Texts = Texts {
 
     colleague_title: "Send this to a colleague",
     colleague_lead: "Your colleague gets a link of their own by e-mail, and yours ends. We are told.",
+    colleague_code: "Your colleague is asked for the code that we gave you: please tell it to them \
+        yourself, but not by e-mail.",
     colleague_button: "Send the link",
     colleague_done_title: "Your colleague gets a link",
     colleague_done: "Your own link has ended. You can close this page.",

@@ -117,6 +117,7 @@ struct MessagePage<'a> {
 struct ColleaguePage<'a> {
     t: &'a Texts,
     token: &'a str,
+    needs_code: bool,
     errors: &'a [FormError],
     fields: Vec<Field>,
 }
@@ -366,12 +367,18 @@ pub fn message(title: &str, paragraphs: &[&str]) -> String {
 }
 
 /// Whom to hand the link on to.
-pub fn colleague(token: &str, filled: Option<&Form>, errors: &[FormError]) -> String {
+pub fn colleague(
+    token: &str,
+    needs_code: bool,
+    filled: Option<&Form>,
+    errors: &[FormError],
+) -> String {
     let value = |name| filled.map_or_else(String::new, |form| form.text(name).to_owned());
     let fields = ["name", "email"].map(|name| field((name, false, true), value(name), errors));
     render(&ColleaguePage {
         t: TEXTS,
         token,
+        needs_code,
         errors,
         fields: fields.into(),
     })

@@ -11,13 +11,13 @@ use crate::vault::{LinkToken, MailView, VaultError};
 
 const PAGES: &str = "https://in.example.com/i/";
 
-async fn mails(it: &Deployment) -> Vec<MailView> {
+pub(super) async fn mails(it: &Deployment) -> Vec<MailView> {
     let page = it.vault.mails(&it.operator, None, None, "", 50).await;
     page.unwrap().items
 }
 
 /// Sends the next mail; what it says, unwrapped.
-async fn sent(it: &Deployment) -> String {
+pub(super) async fn sent(it: &Deployment) -> String {
     let sender: Sender = "Example Sync <access@example.com>".parse().unwrap();
     let claimed = it.vault.claim_mail(&sender).await.unwrap();
     let (mut job, message) = claimed.expect("a mail is due");
@@ -27,7 +27,7 @@ async fn sent(it: &Deployment) -> String {
     text.replace("=\r\n", "").replace("\r\n", " ")
 }
 
-fn token_in(text: &str) -> LinkToken {
+pub(super) fn token_in(text: &str) -> LinkToken {
     let start = text.find(PAGES).expect("a link") + PAGES.len();
     LinkToken::parse(&text[start..start + 43]).expect("a token")
 }
