@@ -39,6 +39,18 @@ fn every_page_is_accessible_on_a_desktop_and_on_a_phone() {
         browser.press("Show me how, step by step");
         browser.look_at(&format!("guide of {kind}"));
     }
+    let handed_on = link(&service, &admin, "handed on");
+    browser.open(&handed_on);
+    browser.press("Send this to a colleague");
+    browser.look_at("colleague");
+    browser.press("Send the link");
+    browser.wait_for_focus("errors");
+    browser.look_at("colleague with errors");
+    browser.fill("name", "Grace");
+    browser.fill("email", "grace@example-realty.example");
+    browser.press("Send the link");
+    browser.wait_for("Your colleague gets a link");
+    browser.look_at("handed on");
     let link = link(&service, &admin, "answered");
     browser.open(&link);
     browser.press("We will use free Gmail");
