@@ -7,8 +7,9 @@ use super::caller::Caller;
 use super::erase::live_client;
 use super::error::VaultError;
 use super::names::{environment_named, role_named};
+use super::new_version::rewrap_for;
 use super::recorder::{Changed, Draft};
-use super::versions::{VersionView, rewrap_for};
+use super::versions::VersionView;
 use super::{Vault, same_revision};
 use crate::audit::{Detail, Kind};
 use crate::model::{

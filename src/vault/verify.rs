@@ -11,9 +11,9 @@
 use super::Vault;
 use super::caller::Caller;
 use super::correspondence::Pen;
+use super::decrypt::SealedParts;
 use super::error::VaultError;
 use super::recorder::{Changed, Draft};
-use super::release::SealedParts;
 use super::verification_view::{StageView, VerificationView};
 use super::verified::{EndOfRun, follow, judge};
 use super::versions::numbered;

@@ -12,9 +12,9 @@ use crate::secret::Secret;
 use crate::store::{BundleEntry, SealedRow};
 use crate::vault::Vault;
 use crate::vault::caller::Caller;
+use crate::vault::decrypt::SealedParts;
 use crate::vault::error::VaultError;
 use crate::vault::memory::SealedCredential;
-use crate::vault::release::SealedParts;
 
 /// A page, opened.
 #[derive(Default)]
