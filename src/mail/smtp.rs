@@ -1,23 +1,29 @@
 //! The client's side of SMTP (RFC 5321), for one message at a time.
 //!
-//! The dialogue is led here, step by step, because the moment matters at which the message itself is
+//! `lettre` speaks it, but step by step, because the moment matters at which the message itself is
 //! handed over: before it an attempt that broke off was none, after it nobody can tell (RFC 5321
 //! section 6.1). What a server answers is never logged or kept, only its code is looked at.
+
+mod channel;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::AsyncSmtpConnection as Connection;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Starttls};
+use lettre::transport::smtp::extension::ClientId;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
+use self::channel::Channel;
 use super::message::Rendered;
 use super::transport::NotSent;
 use crate::model::MailFault as Fault;
@@ -28,8 +34,6 @@ use crate::secret::Secret;
 const BEFORE: Duration = Duration::from_secs(60);
 /// How long the server may take to answer to the message itself (RFC 5321 section 4.5.3.2.6).
 const ANSWER: Duration = Duration::from_secs(600);
-/// How much of one answer is read, in bytes.
-const LONGEST_ANSWER: u64 = 64 * 1024;
 
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +132,8 @@ impl Smtp {
     /// What is wrong.
     pub async fn check(&self) -> Result<(), Fault> {
         let asked = async {
-            let mut dialogue = self.connect().await?;
-            let _ = dialogue.ask("QUIT").await;
+            let mut connection = self.connect().await?;
+            let _ = connection.quit().await;
             Ok(())
         };
         timeout(BEFORE, asked)
@@ -147,233 +151,136 @@ impl Smtp {
         begin: impl AsyncFnOnce() -> bool,
     ) -> Result<(), NotSent> {
         let introduced = timeout(BEFORE, self.introduce(rendered)).await;
-        let mut dialogue = introduced.unwrap_or(Err(NotSent::Later(Fault::BrokenOff)))?;
+        let mut connection = introduced.unwrap_or(Err(NotSent::Later(Fault::BrokenOff)))?;
         if !begin().await {
             return Err(NotSent::Abandoned);
         }
         // A server that does not say 354 has not been given the message.
-        match timeout(BEFORE, dialogue.ask("DATA")).await {
-            Ok(Ok(354)) => {}
-            Ok(Ok(code)) => return Err(refused(code, Fault::Message)),
-            Ok(Err(_)) | Err(_) => return Err(NotSent::Later(Fault::BrokenOff)),
+        match timeout(BEFORE, connection.command(Data)).await {
+            Ok(Ok(answer)) if answer.has_code(354) => {}
+            Ok(Ok(_)) => return Err(NotSent::Later(Fault::Message)),
+            Ok(Err(error)) => return Err(refused(&error, Fault::Message)),
+            Err(_) => return Err(NotSent::Later(Fault::BrokenOff)),
         }
         let message = rendered.message.expose_secret();
-        match timeout(ANSWER, dialogue.hand_over(message)).await {
-            Ok(Ok(code)) if is_good(code) => {}
-            Ok(Ok(code)) => return Err(refused(code, Fault::Message)),
-            Ok(Err(_)) | Err(_) => return Err(NotSent::Unknown(Fault::BrokenOff)),
+        // The end of the last line is added again.
+        let message = message.strip_suffix(b"\r\n").unwrap_or(message);
+        match timeout(ANSWER, connection.message(message)).await {
+            Ok(Ok(answer)) if is_good(answer.code().into()) => {}
+            Ok(Err(error)) if error.status().is_some() => {
+                return Err(refused(&error, Fault::Message));
+            }
+            // Not even an answer that is none says anything.
+            Ok(_) | Err(_) => return Err(NotSent::Unknown(Fault::BrokenOff)),
         }
-        let _ = timeout(Duration::from_secs(5), dialogue.ask("QUIT")).await;
+        let _ = timeout(Duration::from_secs(5), connection.quit()).await;
         Ok(())
     }
 
     /// Everything until the server knows sender and recipient. What is wrong up to the sender is this
     /// side's affair, so that the mail waits until it is mended.
-    async fn introduce(&self, rendered: &Rendered) -> Result<Dialogue, NotSent> {
+    async fn introduce(&self, rendered: &Rendered) -> Result<Connection, NotSent> {
         let later = NotSent::Later;
-        let mut dialogue = self.connect().await.map_err(later)?;
-        // An address of the model holds nothing that would have to be quoted.
-        let sender = format!("MAIL FROM:<{}>", rendered.from.as_str());
-        dialogue.good(&sender, Fault::Sender).await.map_err(later)?;
-        let recipient = format!("RCPT TO:<{}>", rendered.to.as_str());
-        match dialogue.ask(&recipient).await {
-            Ok(code) if is_good(code) => Ok(dialogue),
-            Ok(code) => Err(refused(code, Fault::Recipient)),
-            Err(_) => Err(later(Fault::BrokenOff)),
-        }
+        let address = |address: &str| address.parse::<Address>();
+        let sender = address(rendered.from.as_str()).map_err(|_| later(Fault::Sender))?;
+        let recipient = address(rendered.to.as_str());
+        let recipient = recipient.map_err(|_| NotSent::Refused(Fault::Recipient))?;
+        let mut connection = self.connect().await.map_err(later)?;
+        let from = connection.command(Mail::new(Some(sender), vec![])).await;
+        from.map_err(|error| later(answered(&error, Fault::Sender)))?;
+        let to = connection.command(Rcpt::new(recipient, vec![])).await;
+        to.map_err(|error| refused(&error, Fault::Recipient))?;
+        Ok(connection)
     }
 
     /// A connection that is protected and signed in.
-    async fn connect(&self) -> Result<Dialogue, Fault> {
+    async fn connect(&self) -> Result<Connection, Fault> {
         let unreachable = |_| Fault::Unreachable;
         let stream = TcpStream::connect((self.server.as_str(), self.port));
         let stream = stream.await.map_err(unreachable)?;
         // RFC 5321 section 4.1.3: an address where there is no name that others could look up.
-        let here = stream.local_addr().map_err(unreachable)?.ip();
-        let hello = match here {
-            IpAddr::V4(ip) => format!("EHLO [{ip}]"),
-            IpAddr::V6(ip) => format!("EHLO [IPv6:{ip}]"),
+        let hello = match stream.local_addr().map_err(unreachable)?.ip() {
+            IpAddr::V4(ip) => ClientId::Ipv4(ip),
+            IpAddr::V6(ip) => ClientId::Ipv6(ip),
         };
-        let mut dialogue = match (&self.tls, self.mode) {
-            (Some(tls), SmtpTls::Implicit) => secured(tls, stream).await?,
-            _ => Dialogue::over(stream),
-        };
-        let greeting = dialogue.answer().await.map_err(unreachable)?;
-        if !is_good(greeting) {
-            return Err(Fault::Unreachable);
-        }
-        dialogue.good(&hello, Fault::Unreachable).await?;
-        if let (Some(tls), SmtpTls::StartTls) = (&self.tls, self.mode) {
-            // Whether it is offered or not: without it nothing more is said.
-            dialogue.good("STARTTLS", Fault::Tls).await?;
-            // What came before TLS counts for nothing, least of all what was sent ahead of it.
-            dialogue = secured(tls, dialogue.into_stream().ok_or(Fault::Tls)?).await?;
-            dialogue.good(&hello, Fault::Unreachable).await?;
-        }
-        if let Some((user, password)) = &self.sign_in {
-            self.authenticate(&mut dialogue, user, password).await?;
-        }
-        Ok(dialogue)
-    }
-
-    /// Signs in by PLAIN (RFC 4616), or by LOGIN where a server knows nothing else.
-    async fn authenticate(
-        &self,
-        dialogue: &mut Dialogue,
-        user: &str,
-        password: &Secret,
-    ) -> Result<(), Fault> {
-        let encode = |bytes: &[u8]| Zeroizing::new(STANDARD.encode(bytes));
-        let password = password.expose_secret();
-        if dialogue.offers("AUTH", "PLAIN") || !dialogue.offers("AUTH", "LOGIN") {
-            let mut both = Zeroizing::new(Vec::with_capacity(2 + user.len() + password.len()));
-            both.push(0);
-            both.extend_from_slice(user.as_bytes());
-            both.push(0);
-            both.extend_from_slice(password);
-            let both = encode(&both);
-            let command = Zeroizing::new(format!("AUTH PLAIN {}", both.as_str()));
-            return dialogue.good(&command, Fault::SignIn).await;
-        }
-        for step in ["AUTH LOGIN", encode(user.as_bytes()).as_str()] {
-            match dialogue.ask(step).await {
-                Ok(334) => {}
-                Ok(_) => return Err(Fault::SignIn),
-                Err(_) => return Err(Fault::BrokenOff),
+        let channel = match (&self.tls, self.mode) {
+            (Some(tls), SmtpTls::StartTls) => {
+                let stream = ask_for_tls(stream, &hello).await?;
+                Channel::greeted(secured(tls, stream).await?)
             }
+            (Some(tls), _) => Channel::new(secured(tls, stream).await?),
+            (None, _) => Channel::new(stream),
+        };
+        let mut connection = converse(channel, &hello).await?;
+        if let Some((user, password)) = &self.sign_in {
+            let password = std::str::from_utf8(password.expose_secret());
+            let password = password.map_err(|_| Fault::SignIn)?;
+            // Its texts are overwritten when they are freed, as everything is (`memory`).
+            let credentials = Credentials::new(user.clone(), password.to_owned());
+            let signed_in = connection.auth(DEFAULT_MECHANISMS, &credentials).await;
+            signed_in.map_err(|error| match error.is_client() {
+                // The server offers no way to sign in.
+                true => Fault::SignIn,
+                false => answered(&error, Fault::SignIn),
+            })?;
         }
-        dialogue.good(&encode(password), Fault::SignIn).await
+        Ok(connection)
     }
 }
 
-/// A connection in either form.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// The bare connection, if this is one.
-    fn bare(self: Box<Self>) -> Option<TcpStream>;
+/// Greeting and EHLO.
+async fn converse(channel: Channel, hello: &ClientId) -> Result<Connection, Fault> {
+    let connection = Connection::connect_with_transport(Box::new(channel), hello).await;
+    connection.map_err(|error| answered(&error, Fault::Unreachable))
 }
 
-impl Stream for TcpStream {
-    fn bare(self: Box<Self>) -> Option<TcpStream> {
-        Some(*self)
-    }
+/// Asks for TLS, and gives the connection on which it is to begin.
+async fn ask_for_tls(stream: TcpStream, hello: &ClientId) -> Result<TcpStream, Fault> {
+    let (stream, twin) = twins(stream).map_err(|_| Fault::Unreachable)?;
+    let mut connection = converse(Channel::new(stream), hello).await?;
+    // Whether it is offered or not: without it nothing more is said.
+    let answer = connection.command(Starttls).await;
+    answer.map_err(|error| answered(&error, Fault::Tls))?;
+    // What came before TLS counts for nothing (RFC 3207 section 4.2), least of all what was sent ahead
+    // of it. All of that goes with this connection, which is why TLS begins on the other handle.
+    drop(connection);
+    Ok(twin)
 }
 
-impl Stream for tokio_rustls::client::TlsStream<TcpStream> {
-    fn bare(self: Box<Self>) -> Option<TcpStream> {
-        None
-    }
+/// Two handles of one connection, which ends with the second of them.
+fn twins(stream: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
+    let one = stream.into_std()?;
+    let other = one.try_clone()?;
+    Ok((TcpStream::from_std(one)?, TcpStream::from_std(other)?))
 }
 
 async fn secured(
     (connector, name): &(TlsConnector, ServerName<'static>),
     stream: TcpStream,
-) -> Result<Dialogue, Fault> {
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Fault> {
     let secured = connector.connect(name.clone(), stream).await;
-    Ok(Dialogue::over(secured.map_err(|_| Fault::Tls)?))
+    secured.map_err(|_| Fault::Tls)
 }
 
-/// Commands and answers.
-struct Dialogue {
-    stream: BufReader<Box<dyn Stream>>,
-    /// What the server last answered to, in capitals: after EHLO what it offers.
-    lines: Vec<String>,
+/// What an error means: `fault` when the server said no.
+fn answered(error: &Error, fault: Fault) -> Fault {
+    match error.status() {
+        Some(_) => fault,
+        None => Fault::BrokenOff,
+    }
 }
 
-impl Dialogue {
-    fn over(stream: impl Stream + 'static) -> Self {
-        Self {
-            stream: BufReader::new(Box::new(stream)),
-            lines: Vec::new(),
-        }
-    }
-
-    /// The bare connection, unless more was read than was answered.
-    fn into_stream(self) -> Option<TcpStream> {
-        if !self.stream.buffer().is_empty() {
-            return None;
-        }
-        self.stream.into_inner().bare()
-    }
-
-    /// Says `command`, and gives the code of the answer.
-    async fn ask(&mut self, command: &str) -> std::io::Result<u16> {
-        let line = Zeroizing::new(format!("{command}\r\n"));
-        self.stream.write_all(line.as_bytes()).await?;
-        self.stream.flush().await?;
-        self.answer().await
-    }
-
-    /// Says `command`, to which the answer has to be good; otherwise it is `fault`.
-    async fn good(&mut self, command: &str, fault: Fault) -> Result<(), Fault> {
-        match self.ask(command).await {
-            Ok(code) if is_good(code) => Ok(()),
-            Ok(_) => Err(fault),
-            Err(_) => Err(Fault::BrokenOff),
-        }
-    }
-
-    /// Reads one answer of one or more lines (RFC 5321 section 4.2.1).
-    async fn answer(&mut self) -> std::io::Result<u16> {
-        let wrong = || std::io::Error::from(std::io::ErrorKind::InvalidData);
-        let mut bounded = (&mut self.stream).take(LONGEST_ANSWER);
-        self.lines.clear();
-        loop {
-            let mut line = String::new();
-            bounded.read_line(&mut line).await?;
-            if !line.ends_with('\n') {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            let code = line.get(..3).and_then(|code| code.parse().ok());
-            let code: u16 = code
-                .filter(|code| (200..600).contains(code))
-                .ok_or_else(wrong)?;
-            let rest = line.get(4..).unwrap_or_default();
-            self.lines.push(rest.trim_end().to_ascii_uppercase());
-            match line.as_bytes().get(3) {
-                Some(b'-') => {}
-                _ => return Ok(code),
-            }
-        }
-    }
-
-    /// Whether the last answer, one to EHLO, offers `word` under `keyword`.
-    fn offers(&self, keyword: &str, word: &str) -> bool {
-        self.lines.iter().any(|line| {
-            let mut words = line.split([' ', '=']);
-            words.next() == Some(keyword) && words.any(|it| it == word)
-        })
-    }
-
-    /// Hands the message over, with a second dot before each line that begins with one (RFC 5321
-    /// section 4.5.2), and waits for the answer to it.
-    async fn hand_over(&mut self, message: &[u8]) -> std::io::Result<u16> {
-        let mut out = Zeroizing::new(Vec::with_capacity(message.len() + 64));
-        for line in message.split_inclusive(|byte| *byte == b'\n') {
-            if line.starts_with(b".") {
-                out.push(b'.');
-            }
-            out.extend_from_slice(line);
-        }
-        if !out.ends_with(b"\r\n") {
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b".\r\n");
-        self.stream.write_all(&out).await?;
-        self.stream.flush().await?;
-        self.answer().await
+/// What an answer that is not good means, before the message was handed over or about the message
+/// itself: for good, or for now (RFC 5321 section 4.2.1).
+fn refused(error: &Error, fault: Fault) -> NotSent {
+    match error.is_permanent() {
+        true => NotSent::Refused(fault),
+        false => NotSent::Later(answered(error, fault)),
     }
 }
 
 fn is_good(code: u16) -> bool {
     (200..300).contains(&code)
-}
-
-/// What an answer that is not good means: for good, or for now (RFC 5321 section 4.2.1).
-fn refused(code: u16, fault: Fault) -> NotSent {
-    match code {
-        500.. => NotSent::Refused(fault),
-        _ => NotSent::Later(fault),
-    }
 }
 
 fn is_this_machine(server: &str) -> bool {

@@ -335,3 +335,26 @@ async fn without_tls_nothing_is_said() {
         "{heard}"
     );
 }
+
+#[tokio::test]
+async fn a_server_that_does_not_stop_is_not_listened_to_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = 0;
+        while stream.write_all(&[b'2'; 4096]).await.is_ok() {
+            said += 4096;
+        }
+        said
+    });
+    let smtp = Smtp::new(SmtpSettings {
+        server: "127.0.0.1".to_owned(),
+        port: Some(port),
+        tls: SmtpTls::None,
+        sign_in: None,
+        authorities: None,
+    });
+    assert_eq!(smtp.ok().unwrap().check().await, Err(Fault::BrokenOff));
+    assert!(said.await.unwrap() > 64 * 1024);
+}

@@ -11,7 +11,8 @@ written into the folder:
     steps       what was asked for, a line each
 
 The control, an object: `user` and `password` that it takes; `starttls` false to offer none; `certificate`
-"other"; `slow`, the seconds that it thinks about each message; and `to`, which says for an address `rcpt`,
+"other"; `ahead` true to say something before TLS that is to be taken for its answer to what comes after
+it; `without`, ways to sign in that it does not know; `slow`, the seconds that it thinks about each message; and `to`, which says for an address `rcpt`,
 `begin` and `message`: what is answered to RCPT, to DATA and to the message itself, or for `message` one of
 
     cut         it hangs up in the middle of the message
@@ -113,6 +114,11 @@ class Server(SMTP):
         add("steps", f"{command} {'tls' if self._tls_protocol else 'plain'}\n".encode())
         return await super()._call_handler_hook(command, *args)
 
+    async def push(self, status):
+        if str(status).startswith("220 Ready") and control().get("ahead"):
+            status += "\r\n250-localhost\r\n250 AUTH NOTHING"
+        await super().push(status)
+
     async def smtp_DATA(self, arg):
         said = about(self.envelope.rcpt_tos[0])
         if "begin" in said:
@@ -146,6 +152,7 @@ def make():
         # One that takes a password without TLS as well is not to be given one.
         auth_require_tls=tls is not None,
         authenticator=authenticate,
+        auth_exclude_mechanism=said.get("without"),
     )
 
 

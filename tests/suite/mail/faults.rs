@@ -212,6 +212,16 @@ fn nothing_is_sent_without_tls_or_sign_in(backend: Backend) {
             .then_some(())
     });
     assert_eq!(post.server.messages().len(), wrong.len());
+    // What somebody says before TLS is not taken for what the server says afterwards; and the older way
+    // to sign in does as well.
+    let other = json!({"ahead": true, "without": ["PLAIN"]});
+    post.server.behave(&other);
+    let mail = mail_to(&admin, "ahead");
+    until("one more", 30, || {
+        let mail = admin.get(&format!("/mails/{mail}"));
+        assert!(mail["fault"].is_null(), "{mail:#}");
+        (mail["state"] == "sent").then_some(())
+    });
     // Without TLS, even a server that would have taken a password was only greeted.
     let heard = post.server.heard_without_tls();
     assert!(heard.contains("STARTTLS"), "{heard}");
