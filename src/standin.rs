@@ -209,6 +209,28 @@ fn certificate(
     Ok((config, issuer.certificate_pem()))
 }
 
+/// Somebody who answers in a provider's place, as they like: where, and the authority of the
+/// certificate. Ends when the last of the three is dropped.
+#[cfg(test)]
+pub(crate) async fn impostor(
+    router: Router,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> (SocketAddr, String, watch::Sender<bool>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (config, ca_pem) = certificate(address.ip(), clock, random).unwrap();
+    let (stop, stopping) = watch::channel(false);
+    let server = Server {
+        listener,
+        transport: Transport::Tls(Arc::new(ArcSwap::from_pointee(config))),
+        router,
+        limits: Limits::default(),
+    };
+    tokio::spawn(server.run(stopping));
+    (address, ca_pem, stop)
+}
+
 /// Every provider's routes: none of them is in another's way, so that one origin does for all.
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()

@@ -129,6 +129,31 @@ const METRICS: &[(Form, &str, &str)] = &[
         "When the certificate that the API shows ends, in seconds since 1970.",
     ),
     (
+        Counter,
+        "strongroom_verifications_total",
+        "Attempts to verify a value, by provider and outcome: verified, failed, undecided, by-operator.",
+    ),
+    (
+        Histogram,
+        "strongroom_verification_duration_seconds",
+        "Time that an attempt took, by provider.",
+    ),
+    (
+        Gauge,
+        "strongroom_verifications_due",
+        "Verifications of the deployment whose time has come and which nobody has taken.",
+    ),
+    (
+        Gauge,
+        "strongroom_verifications_running",
+        "Verifications of the deployment that are under way.",
+    ),
+    (
+        Gauge,
+        "strongroom_verification_oldest_due_seconds",
+        "For how many seconds the oldest verification that nobody has taken has been due. Alarm above ten minutes.",
+    ),
+    (
         Gauge,
         "strongroom_daily_checks_waiting",
         "Active credentials whose daily check is late, because only some are made due in a minute.",
@@ -147,6 +172,7 @@ const LABELLED: &[&str] = &[
     "strongroom_unauthenticated_total",
     "strongroom_denials_total",
     "strongroom_registry_rows_refused_total",
+    "strongroom_verifications_total",
     "strongroom_mails_total",
 ];
 

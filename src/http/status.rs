@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 
 /// Whether one part of the service is ready.
@@ -53,11 +53,14 @@ static INSTALLED: Mutex<Option<Metrics>> = Mutex::new(None);
 /// asked for the metrics.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Buckets of all histograms, in seconds: from 100 µs, because a release takes little more.
+/// Buckets of all other histograms, in seconds: from 100 µs, because a release takes little more.
 const BUCKETS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+
+/// Of verifications, which ask others: they may take a minute.
+const VERIFICATION_BUCKETS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 
 impl Metrics {
     /// Puts the process's recorder in place; later calls give the same one.
@@ -69,8 +72,10 @@ impl Metrics {
         if let Some(metrics) = installed.as_ref() {
             return Ok(metrics.clone());
         }
+        let verification = Matcher::Full("strongroom_verification_duration_seconds".to_owned());
         let handle = PrometheusBuilder::new()
             .set_buckets(&BUCKETS)
+            .and_then(|it| it.set_buckets_for_metric(verification, &VERIFICATION_BUCKETS))
             .and_then(PrometheusBuilder::install_recorder)
             .map_err(|_| MetricsError)?;
         super::described::describe();

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::clock::{Clock, Sleep};
-use crate::providers::{Outbound, ProbePolicy, Surroundings, verify};
+use crate::model::RunOutcome;
+use crate::providers::{Outbound, Outcome, ProbePolicy, Surroundings, verify};
 use crate::random::Random;
 use crate::vault::{ClaimedRun, Vault};
 
@@ -16,6 +19,8 @@ use crate::vault::{ClaimedRun, Vault};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many runs are taken in one transaction.
 const MOST_AT_ONCE: usize = 64;
+/// How often it is measured how much there is to do.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// What verifications are done with.
 #[derive(Clone)]
@@ -46,6 +51,7 @@ impl Verifier {
             tracing::warn!(%error, "verifications that were under way wait for their claims to end");
         }
         let mut running = JoinSet::new();
+        let mut measured: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
@@ -54,6 +60,10 @@ impl Verifier {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             while running.try_join_next().is_some() {}
+            if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
+                self.measure().await;
+                measured = Some(Instant::now());
+            }
             let free = self.at_once.saturating_sub(running.len()).min(MOST_AT_ONCE);
             if free == 0 {
                 continue;
@@ -74,6 +84,17 @@ impl Verifier {
         running.shutdown().await;
         if let Err(error) = self.vault.give_back_runs().await {
             tracing::warn!(%error, "verifications under way could not be given back");
+        }
+    }
+
+    async fn measure(&self) {
+        match self.vault.runs_to_do().await {
+            Ok(runs) => {
+                gauge!("strongroom_verifications_due").set(runs.due as f64);
+                gauge!("strongroom_verifications_running").set(runs.running as f64);
+                gauge!("strongroom_verification_oldest_due_seconds").set(runs.oldest_secs as f64);
+            }
+            Err(error) => tracing::debug!(%error, "verifications cannot be counted now"),
         }
     }
 
@@ -112,11 +133,27 @@ impl Verifier {
                 }
             }
         };
+        let begun = Instant::now();
         let (verdict, ()) = tokio::join!(asking, writing);
         let outcome = verdict.outcome;
+        let provider = kind.as_str();
+        histogram!("strongroom_verification_duration_seconds", "provider" => provider)
+            .record(begun.elapsed());
+        counter!("strongroom_verifications_total",
+            "provider" => provider, "outcome" => word(&outcome))
+        .increment(1);
         match vault.finish_run(run, verdict).await {
             Ok(()) => tracing::debug!(?outcome, "a verification is over"),
             Err(error) => tracing::warn!(%error, "a verification could not be finished"),
         }
+    }
+}
+
+const fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Verified => RunOutcome::Verified.as_str(),
+        Outcome::Failed(_) => RunOutcome::Failed.as_str(),
+        Outcome::Undecided { .. } => RunOutcome::Undecided.as_str(),
+        Outcome::ByOperator => RunOutcome::ByOperator.as_str(),
     }
 }

@@ -1,8 +1,9 @@
 //! Calls to providers: one client with bounds. Whatever comes back is handed on and never logged.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{
@@ -14,7 +15,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::hint::Hint;
@@ -27,12 +28,17 @@ use crate::secret::Secret;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the provider may be silent within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection may be idle. Its buffers can hold what was sent last, a client's secret
+/// included, until it is closed and they are wiped.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may take in all.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes.
 const LARGEST_ANSWER: usize = 256 * 1024;
 /// How many calls may be under way at once; more wait, so that memory and the provider are spared.
 const CALLS_AT_ONCE: usize = 64;
+/// How many of them may go to one host.
+const CALLS_AT_ONE_HOST: usize = 32;
 /// The longest wait that a provider may ask for, in seconds.
 const LONGEST_WAIT: u64 = 3600;
 
@@ -157,6 +163,8 @@ pub struct Outbound {
     client: reqwest::Client,
     hosts: Hosts,
     places: Semaphore,
+    /// The places at each host: as many as there are pinned ones.
+    at_host: Mutex<BTreeMap<String, Arc<Semaphore>>>,
 }
 
 impl Outbound {
@@ -194,7 +202,7 @@ impl Outbound {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(8)
             .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -203,6 +211,7 @@ impl Outbound {
             client,
             hosts,
             places: Semaphore::new(CALLS_AT_ONCE),
+            at_host: Mutex::default(),
         })
     }
 
@@ -222,13 +231,26 @@ impl Outbound {
     /// There is no answer. Every status is an answer.
     pub async fn call(&self, call: Call<'_>, within: Duration) -> Result<Reply, Unanswered> {
         let end = Instant::now() + within.min(TOTAL_TIMEOUT);
-        // The semaphore is never closed.
+        // Whoever waits for a host takes no place from the others. No semaphore is ever closed.
+        let _at_host = timeout_at(end, self.place_at(&call.url))
+            .await
+            .map_err(|_| Unanswered::Crowded)?;
         let _place = timeout_at(end, self.places.acquire())
             .await
             .map_err(|_| Unanswered::Crowded)?;
         timeout_at(end, self.send(call))
             .await
             .unwrap_or(Err(Unanswered::TimedOut))
+    }
+
+    async fn place_at(&self, url: &Url) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let host = url.authority().to_owned();
+        let places = {
+            let mut hosts = self.at_host.lock().unwrap_or_else(PoisonError::into_inner);
+            let places = hosts.entry(host);
+            Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(CALLS_AT_ONE_HOST))))
+        };
+        places.acquire_owned().await
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Reply, Unanswered> {
@@ -383,6 +405,29 @@ mod tests {
             body.expose_secret(),
             b"client_secret=a%7Eb%2Bc%20d%26e%3D%C3%A4%25&x=1"
         );
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_full_leaves_the_others_their_places() {
+        let hosts = Hosts::of(super::super::hosts::Cloud::Global);
+        let outbound = Outbound::new(hosts, None).unwrap();
+        let full: Url = "https://graph.microsoft.com/a".parse().unwrap();
+        let mut places = Vec::new();
+        for _ in 0..CALLS_AT_ONE_HOST {
+            places.push(outbound.place_at(&full).await.unwrap());
+        }
+        let now = Duration::from_millis(1);
+        let more = tokio::time::timeout(now, outbound.place_at(&full)).await;
+        assert!(more.is_err(), "one more than there may be");
+        assert_eq!(
+            outbound.under_way(),
+            0,
+            "who waits there takes no place here"
+        );
+        let other: Url = "https://oauth2.googleapis.com/token".parse().unwrap();
+        assert!(outbound.place_at(&other).await.is_ok());
+        places.pop();
+        assert!(outbound.place_at(&full).await.is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod entra;
 mod ews;
 mod expiry;
+mod going_out;
 mod google;
 mod graph;
 mod patience;

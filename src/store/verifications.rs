@@ -145,6 +145,21 @@ impl Tx {
         }))
     }
 
+    /// How many runs are due, and how many run, each with when the oldest of them was due.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn open_verifications(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<Vec<(RunState, i64, Timestamp)>, StoreError> {
+        const SQL: &str = "SELECT state, COUNT(*), MIN(due_at) FROM verifications
+            WHERE state <> 'done' AND due_at <= $1 GROUP BY state";
+        Ok(on!(self, conn => {
+            sqlx::query_as::<Db, (RunState, i64, Timestamp)>(SQL).bind(now).fetch_all(conn).await?
+        }))
+    }
+
     /// Takes a run; `false` when somebody else has it, or another of its credential.
     ///
     /// # Errors

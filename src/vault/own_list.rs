@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use subtle::ConstantTimeEq as _;
+
 use super::Vault;
 use super::error::VaultError;
 use super::recorder::{Changed, Draft};
@@ -96,7 +98,7 @@ impl Vault {
         let current = tx.own_list(id).await?;
         let keys = tx.service_keys().await?;
         drop(tx);
-        let unchanged = current.filter(|list| list.digest == digest(&revoked));
+        let unchanged = current.filter(|list| list.digest.ct_eq(&digest(&revoked)).into());
         let list = match unchanged {
             Some(list) if !is_old(&list, now) => list,
             unchanged => {
@@ -148,7 +150,7 @@ async fn replace(
     let current = tx.own_list(id).await?;
     let digest = digest(&revoked);
     if let Some(list) = &current
-        && list.digest == digest
+        && bool::from(list.digest.ct_eq(&digest))
         && !is_old(list, now)
     {
         return Ok((list.clone(), Vec::new()));

@@ -56,6 +56,17 @@ impl ClaimedRun {
     }
 }
 
+/// How much there is to verify, in the whole deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunsToDo {
+    /// Runs that somebody could take.
+    pub due: i64,
+    /// Runs under way.
+    pub running: i64,
+    /// For how many seconds the oldest of those that are due has been.
+    pub oldest_secs: i64,
+}
+
 /// What a run is to be about.
 pub(super) struct NewRun<'a> {
     pub version: &'a VersionRow,
@@ -220,6 +231,26 @@ impl Vault {
         let given = tx.release_claims_of(&self.node).await?;
         tx.commit().await?;
         Ok(given)
+    }
+
+    /// How much there is to verify.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn runs_to_do(&self) -> Result<RunsToDo, VaultError> {
+        let now = self.clock.now();
+        let mut runs = RunsToDo::default();
+        for (state, count, oldest) in self.db.read().await?.open_verifications(now).await? {
+            match state {
+                RunState::Due => {
+                    runs.due = count;
+                    runs.oldest_secs = now.secs() - oldest.secs();
+                }
+                RunState::Running => runs.running = count,
+                RunState::Done => {}
+            }
+        }
+        Ok(runs)
     }
 
     /// Takes at most `most` runs that are due, and opens their values. None while the deployment is

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::ca::{Ca, import, register};
 use crate::support::cli::run;
 use crate::support::sql::sqlite;
-use crate::support::{Admin, Backend, Deployment, Service, on_both, until};
+use crate::support::{Admin, Backend, Deployment, Service, id_of, on_both, until};
 
 on_both!(the_service_runs_under_the_limits_of_its_unit);
 
@@ -190,6 +190,9 @@ fn every_metric_of_an_alert_is_exported() {
         .expect(404);
     admin.role("altered");
     admin.create("/mails", &serde_json::json!({"to": "ada@example.com"}));
+    let demonstrated = id_of(&admin.list("/credentials?client=example-realty")[0]);
+    let verify = format!("/credentials/{demonstrated}/versions/1/verify");
+    admin.create(&verify, &serde_json::json!({}));
     let database = service.data().join("strongroom.db");
     sqlite(
         &database,
@@ -206,6 +209,7 @@ fn every_metric_of_an_alert_is_exported() {
             "strongroom_revocation_list_remaining_seconds",
             "strongroom_mails_total",
             "strongroom_mails_waiting",
+            "strongroom_verifications_total",
         ];
         let seen = later.iter().all(|name| exported.contains(*name));
         seen.then_some(exported)

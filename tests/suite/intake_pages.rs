@@ -21,7 +21,7 @@ fn service(backend: &Backend) -> Service {
     Service::dev_with(backend, &["--settle-seconds", "0"])
 }
 
-fn browser(service: &Service) -> Client {
+pub(crate) fn browser(service: &Service) -> Client {
     Client::new(service.pages(), Tls::anonymous(&service.ca()))
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn path_of<'a>(service: &Service, invited: &'a Value) -> &'a str {
     path.unwrap_or_else(|| panic!("{link}"))
 }
 
-fn post(browser: &Client, path: &str, form: &str) -> Response {
+pub(crate) fn post(browser: &Client, path: &str, form: &str) -> Response {
     let form = Request::new("POST", path)
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "same-origin")
@@ -48,7 +48,7 @@ fn post(browser: &Client, path: &str, form: &str) -> Response {
     browser.send(&form)
 }
 
-fn form(secret: &str) -> String {
+pub(crate) fn form(secret: &str) -> String {
     format!(
         "tenant_id={TENANT}&client_id={APPLICATION}&client_secret={secret}&certificate=\
          &certificate_private_key=&test_mailbox=sync-test%40example-realty.example\
@@ -57,7 +57,7 @@ fn form(secret: &str) -> String {
 }
 
 /// The page when nothing is under way any more.
-fn settled(browser: &Client, link: &str) -> String {
+pub(crate) fn settled(browser: &Client, link: &str) -> String {
     until("the check", 60, || {
         let page = browser.get(link).expect(200).text();
         (!page.contains("We are checking it")).then_some(page)

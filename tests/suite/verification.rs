@@ -97,6 +97,17 @@ fn a_stored_credential_is_verified_stage_by_stage(backend: Backend) {
     assert_eq!(told.count(), stages.len());
     let listed = admin.list(&format!("/credentials/{credential}/verifications"));
     assert_eq!(listed.len(), 1);
+    until("the figures", 30, || {
+        let metrics = service.status("/metrics").expect(200).text();
+        let lines = [
+            "strongroom_verifications_total{provider=\"microsoft365\",outcome=\"verified\"} 1",
+            "strongroom_verification_duration_seconds_count{provider=\"microsoft365\"} 1",
+            "strongroom_verifications_due 0",
+            "strongroom_verifications_running 0",
+        ];
+        let there = |line: &&str| metrics.lines().any(|it| it == *line);
+        lines.iter().all(there).then_some(())
+    });
     // Nobody can be asked about a generic one.
     admin.client("acme");
     let generic = admin.credential("acme", "production", &["m365-sync"], "x");

@@ -206,7 +206,8 @@ async fn many_at_once_wait_for_each_other_and_all_come_through() {
     let most = most.load(std::sync::atomic::Ordering::Relaxed);
     println!("{verified} of {MANY} at once verified, at most {most} calls under way");
     assert!(verified >= MANY * 9 / 10, "{verified}");
-    assert!((32..=64).contains(&most), "{most}");
+    // All of them go to one host, which is spared.
+    assert!((16..=32).contains(&most), "{most}");
     assert_eq!(bench.outbound.under_way(), 0);
 }
 

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 
+use subtle::ConstantTimeEq as _;
+
 use super::format::{BackupError, Frame, Reader, TableHead};
 use super::inspect::{InspectError, InspectedBackup};
 use super::since::Since;
@@ -102,7 +104,7 @@ pub async fn restored_before(
     let state = tx.deployment_state().await?;
     let is_it = |state: &DeploymentStateRow| {
         let manifest = state.manifest.as_deref();
-        manifest.is_some_and(|manifest| manifest == inspected.digest)
+        manifest.is_some_and(|manifest| manifest.ct_eq(&inspected.digest).into())
     };
     let Some(state) = state.filter(is_it) else {
         return Ok(None);
@@ -173,8 +175,8 @@ pub async fn restore_backup(
             Frame::File(..) | Frame::Row(_) => {}
             Frame::Manifest(note, sections) => {
                 // The same file as was inspected: nothing was put in its place since.
-                let whole = super::manifest::digest_of(&note) == inspected.digest
-                    && sections == inspected.manifest.sections;
+                let same = super::manifest::digest_of(&note).ct_eq(&inspected.digest);
+                let whole = bool::from(same) && sections == inspected.manifest.sections;
                 if !whole || !missing.is_empty() {
                     return Err(BackupError::Broken.into());
                 }

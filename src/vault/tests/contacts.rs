@@ -16,6 +16,8 @@ async fn an_address_names_one_contact_of_a_client() {
         it.vault.add_contact(&it.operator, client, new).await
     };
     add(mine, "ada@example.org").await.unwrap();
+    // Ids of one millisecond have no order.
+    it.clock.advance(1);
     let second = add(mine, "bea@example.org").await.unwrap();
     // The same person may look after two clients.
     add(other, "ada@example.org").await.unwrap();

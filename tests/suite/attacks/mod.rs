@@ -10,6 +10,7 @@ mod jwt_matrix;
 mod limits;
 mod names;
 mod operations;
+mod outbound;
 mod replay;
 mod smuggling;
 mod table;

@@ -60,13 +60,22 @@ pub struct Search(Vec<memmem::Finder<'static>>);
 
 impl Search {
     pub fn new() -> Self {
-        let marks = [HEAD, TAIL, GUID];
+        Self::of(&[HEAD, TAIL, GUID])
+    }
+
+    /// A search for these texts, which are long enough to stand nowhere else.
+    pub fn of(marks: &[&str]) -> Self {
         let forms = marks.iter().flat_map(|mark| forms(mark));
         Self(
             forms
                 .map(|form| memmem::Finder::new(&form).into_owned())
                 .collect(),
         )
+    }
+
+    /// A search for a short text, as it is.
+    pub fn exactly(text: &str) -> Self {
+        Self(vec![memmem::Finder::new(text).into_owned()])
     }
 
     /// Where canaries are, with what stands around them: nothing, if all is well.

@@ -3,6 +3,7 @@
 //! in the memory of the service.
 
 mod commands;
+mod intake;
 mod marks;
 mod memory;
 mod places;
