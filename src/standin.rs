@@ -15,6 +15,7 @@ mod exchange;
 mod google;
 mod graph;
 mod jwt;
+mod pace;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use answers::{Answer, Forced, Place};
+use pace::Pace;
 pub use world::{
     AppSecret, Application, EwsSwitch, GoogleKey, Mailbox, MailboxState, Sent, ServiceAccount,
     Tenant, World,
@@ -65,6 +67,7 @@ pub enum StandInError {
 /// What the parts of the stand-in share.
 struct Shared {
     world: Mutex<World>,
+    pace: Pace,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -107,6 +110,7 @@ impl StandIn {
         let (config, ca_pem) = certificate(listen.ip(), clock.as_ref(), random.as_ref())?;
         let shared = Arc::new(Shared {
             world: Mutex::new(world),
+            pace: Pace::default(),
             clock,
             random,
         });
@@ -247,5 +251,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/token", post(google::token))
         .route("/v1/people/me/connections", get(google::connections))
         .route("/calendar/v3/users/me/calendarList", get(google::calendars))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            pace::keep,
+        ))
         .with_state(shared)
 }

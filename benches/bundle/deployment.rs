@@ -11,7 +11,7 @@ use std::{
 use rustls::pki_types::ServerName;
 
 use crate::{
-    Options, certificates,
+    certificates,
     load::Peer,
     process::{self, Cores, Memory, Server, command},
 };
@@ -26,6 +26,8 @@ pub struct Deployment {
     cores: Option<Cores>,
     address: SocketAddr,
     status: SocketAddr,
+    pages: SocketAddr,
+    stand_in: SocketAddr,
     server: Option<Server>,
 }
 
@@ -34,13 +36,15 @@ impl Deployment {
     ///
     /// # Errors
     /// There is no free port.
-    pub fn new(options: &Options, home: &Path) -> Result<Self, String> {
+    pub fn new(binary: &Path, cores: Option<Cores>, home: &Path) -> Result<Self, String> {
         Ok(Self {
-            binary: options.binary.clone(),
+            binary: binary.to_owned(),
             home: home.to_owned(),
-            cores: options.cores,
+            cores,
             address: free_address()?,
             status: free_address()?,
+            pages: free_address()?,
+            stand_in: free_address()?,
             server: None,
         })
     }
@@ -60,7 +64,8 @@ impl Deployment {
         command.current_dir(&self.home).arg("dev").arg("--dir");
         command.arg(self.files()).arg("--log=warn");
         command.arg(format!("--listen={}", self.address));
-        command.arg("--pages-listen=127.0.0.1:0");
+        command.arg(format!("--pages-listen={}", self.pages));
+        command.arg(format!("--stand-in-control={}", self.stand_in));
         command.arg(format!("--status-listen={}", self.status));
         let log = self.home.join("log");
         let begin = Instant::now();
@@ -87,6 +92,31 @@ impl Deployment {
             server.stop()?;
         }
         self.start().await
+    }
+
+    /// How a client's browser reaches the pages.
+    ///
+    /// # Errors
+    /// Its files are not there.
+    #[allow(dead_code, reason = "the other bench uses it")]
+    pub fn browser(&self) -> Result<Peer, String> {
+        Ok(Peer {
+            address: self.pages,
+            name: ServerName::from(self.pages.ip()),
+            ..self.operator()?
+        })
+    }
+
+    /// Where the stand-in for the providers is told what to do.
+    #[allow(dead_code, reason = "the other bench uses it")]
+    pub fn stand_in(&self) -> SocketAddr {
+        self.stand_in
+    }
+
+    /// Where its metrics are.
+    #[allow(dead_code, reason = "the other bench uses it")]
+    pub fn status(&self) -> SocketAddr {
+        self.status
     }
 
     fn files(&self) -> PathBuf {
@@ -124,6 +154,13 @@ impl Deployment {
     /// Its memory now, and the most since [`forget_peak`](Self::forget_peak).
     pub fn memory(&self) -> Memory {
         process::memory(self.id())
+    }
+
+    /// The processor time that all its threads used so far, by the scheduler's count: finer than that
+    /// of [`processor_time`](Self::processor_time).
+    #[allow(dead_code, reason = "the other bench uses it")]
+    pub fn scheduled_time(&self) -> Duration {
+        process::scheduled_time(self.id())
     }
 
     /// The processor time that it used so far.

@@ -133,7 +133,7 @@ async fn bench(options: &Options) -> Result<(), String> {
     if options.cores.is_none() {
         println!("- Not pinned: server and load share the cores as the kernel likes");
     }
-    let mut deployment = Deployment::new(options, workspace.path())?;
+    let mut deployment = Deployment::new(&options.binary, options.cores, workspace.path())?;
     deployment.start().await?;
     let begin = Instant::now();
     fill::credentials(&deployment, 0..options.credentials).await?;

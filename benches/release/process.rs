@@ -213,6 +213,20 @@ pub fn processor_time(id: u32) -> Duration {
     stat(id).map(|stat| stat.time).unwrap_or_default()
 }
 
+/// Processor time of all threads that process `id` has now, in nanoseconds by the scheduler's count
+/// (proc(5), schedstat).
+#[allow(dead_code, reason = "not every bench needs it")]
+pub fn scheduled_time(id: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{id}/task"))
+        .into_iter()
+        .flatten();
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
 /// The same of a process and all its children.
 pub fn processor_time_of_family(id: u32) -> Duration {
     let children = fs::read_dir("/proc")

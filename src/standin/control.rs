@@ -13,10 +13,13 @@ use super::answers::{Forced, json_of, text};
 use super::world::World;
 
 /// `GET /world` and `PUT /world` read and replace what is registered; `POST /forced` adds an answer.
+/// `PUT /pace` takes the milliseconds that each answer waits, and `GET /pace` gives how many calls were
+/// under way at most since then.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/world", get(read).merge(put(replace)))
         .route("/forced", post(force))
+        .route("/pace", get(pace).merge(put(slow_down)))
         .with_state(shared)
 }
 
@@ -32,6 +35,23 @@ async fn replace(State(shared): State<Arc<Shared>>, body: Bytes) -> Response<Bod
             text(204, "text/plain", String::new())
         }
         Err(error) => text(400, "text/plain", error.to_string()),
+    }
+}
+
+async fn pace(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    text(200, "text/plain", shared.pace.most().to_string())
+}
+
+async fn slow_down(State(shared): State<Arc<Shared>>, body: Bytes) -> Response<Body> {
+    let millis = std::str::from_utf8(&body)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    match millis {
+        Some(millis) => {
+            shared.pace.slow_down(millis);
+            text(204, "text/plain", String::new())
+        }
+        None => text(400, "text/plain", "milliseconds".to_owned()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::crash::seed::Numbers;
 use crate::support::figures::note;
 use crate::support::{Admin, Backend, on_both, text, until};
 
-on_both!(each_mail_arrives_once_or_is_said_to_be_unknown);
+on_both!(promise_8_each_mail_arrives_once_or_is_said_to_be_unknown);
 
 /// Of the kills; named when a check fails.
 const SEED: u64 = 20_261_125;
@@ -19,7 +19,7 @@ const MAILS: usize = 30;
 /// How many mails have arrived when the service is killed, about.
 const KILLS: [u64; 4] = [2, 9, 16, 23];
 
-fn each_mail_arrives_once_or_is_said_to_be_unknown(backend: Backend) {
+fn promise_8_each_mail_arrives_once_or_is_said_to_be_unknown(backend: Backend) {
     let (post, mut service) = Post::new(backend, &[]);
     // Long enough that a kill finds some in the server's hands.
     post.server.behave(&json!({"slow": 0.1}));
