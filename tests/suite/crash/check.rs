@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::load::{Known, Resource, Targets};
 use crate::audit::{export, public_key, records, verify};
 use crate::support::http::Connection;
-use crate::support::tour::is_shown;
+use crate::support::tour::{at_rest, is_shown};
 use crate::support::{Admin, Request, Response, Service, id_of, pause};
 
 /// Fails unless all of it holds.
@@ -61,24 +61,9 @@ fn check_resource(open: &mut Connection, path: &str, resource: &Resource) {
     }
 }
 
-/// What the service changes of a mail by itself while it sends it.
-const SENDING: [&str; 7] = [
-    "state",
-    "message_id",
-    "tries",
-    "unknowns",
-    "due_at",
-    "ended_at",
-    "fault",
-];
-
 /// Without what every release changes, and what sending a mail does.
-fn settled(mut shown: Value) -> Value {
-    if shown.get("message_id").is_some() {
-        for name in SENDING {
-            shown[name] = Value::Null;
-        }
-    }
+fn settled(shown: Value) -> Value {
+    let mut shown = at_rest(shown);
     for item in shown["items"].as_array_mut().into_iter().flatten() {
         item["last_at"] = Value::Null;
     }
